@@ -1,0 +1,269 @@
+"""What a face calls: acquire, release, the ends of dials and goodbyes, resize, close."""
+
+from __future__ import annotations
+
+import random as _random
+from collections.abc import Callable, Hashable
+
+from ..options import Options
+from .ledger import SHORT_HOLD
+from .state import Lane, Slot, State, Todo, Waiter
+from .upkeep import Upkeep
+
+TRIES_FROM_POOL = 2
+"""Dead connections a caller is given before a new one is dialed for it: maxBadConnRetries of database/sql."""
+
+
+class Core(Upkeep):
+    """One pool. `take`, `put` and `drop` run without the lock, all other methods need it."""
+
+    def __init__(
+        self, options: Options, *, random: Callable[[], float] = _random.random, eventful: bool = False
+    ) -> None:
+        """Start with nothing open. `random` gives the jitter, `eventful` asks for events in each Todo."""
+        super().__init__(options, random=random, eventful=eventful)
+
+    # ── the hit path, without the lock ──────────────────────────────────────────────────────────
+
+    def take(self, lane: Lane, now: float) -> Slot | None:
+        """Take the warmest idle slot if nothing about it needs a thought; else None, and `request` decides."""
+        idle = lane.idle
+        if idle and self.calm:
+            try:
+                slot = idle.popitem()[0]
+            except KeyError:  # another thread was faster
+                return None
+            if (
+                now < slot.expires_at
+                and now - slot.since < self.quiet
+                and slot.generation == self.generation
+            ):
+                slot.since = now
+                return slot
+            idle[slot] = slot
+        return None
+
+    def put(self, slot: Slot, now: float) -> bool:
+        """Return a slot to its shelf, in calm. True: settle unless it is calm still. False: `release` it."""
+        if not self.calm or now >= slot.expires_at:
+            return False
+        held = now - slot.since
+        if held > SHORT_HOLD:
+            with self.lock:
+                self.hold_time.record(held)
+        slot.uses += 1
+        slot.owner = None
+        slot.since = now
+        slot.lane.idle[slot] = slot
+        return True
+
+    def drop(self, slot: Slot) -> None:
+        """Note a lease that was collected without release. Finalizers call this: no lock, no other work."""
+        self.dropped.append(slot)
+        self.calm = False
+
+    # ── acquire ─────────────────────────────────────────────────────────────────────────────────
+
+    def request(self, waiter: Waiter, now: float) -> Todo:
+        """Give the waiter an idle slot, a refusal, or a place at the end of the queue."""
+        self._enter(waiter, now, again=False)
+        return self.settle(now)
+
+    def bury(self, waiter: Waiter, now: float) -> Todo:
+        """Close the dead connection that a waiter was given, and let it ask again ahead of all others."""
+        self._lose(waiter, now)
+        waiter.deaths += 1
+        if waiter.deaths >= TRIES_FROM_POOL:
+            # Idle is LIFO: what lies below two dead ones has been idle for longer still.
+            idle = waiter.lane.idle
+            for suspect in [slot for slot in tuple(idle) if slot.generation != self.generation]:
+                if idle.pop(suspect, None):
+                    self._close(suspect, "dead", now)
+        self._enter(waiter, now, again=True)
+        return self.settle(now)
+
+    def give_up_check(self, waiter: Waiter, now: float) -> Todo:
+        """Close the connection whose check did not end by the caller's deadline."""
+        self._lose(waiter, now)
+        self.timeouts += 1
+        return self.settle(now)
+
+    def abandon(self, waiter: Waiter, now: float, *, timed_out: bool) -> Todo:
+        """Take a waiter out of the queue, O(1).
+
+        A slot handed over in the last moment is kept by one that merely timed out, and goes back
+        through release if the caller was cancelled.
+        """
+        if waiter in waiter.lane.waiters:
+            del waiter.lane.waiters[waiter]
+            self._left_queue(waiter, now)
+            self._note("gave_up", now, None, "timeout" if timed_out else "cancelled")
+            if timed_out and self._holds_all(waiter.owner, scoped=False):
+                waiter.refusal = "deadlock"
+            elif timed_out:
+                self.timeouts += 1
+        elif waiter.slot is not None and not timed_out:
+            slot, waiter.slot = waiter.slot, None
+            if slot.state is State.OPEN:
+                self._shelve(slot, now)
+        return self.settle(now)
+
+    def needs_ping(self, slot: Slot) -> bool:
+        """Whether the free look is not enough for a slot just granted."""
+        return slot.generation != self.generation or slot.rested >= self.ping_after
+
+    def _lose(self, waiter: Waiter, now: float) -> None:
+        slot, waiter.slot = waiter.slot, None
+        assert slot is not None
+        self._doubt(slot, now)
+        self._close(slot, "dead", now)
+
+    def _enter(self, waiter: Waiter, now: float, *, again: bool) -> None:
+        lane = waiter.lane
+        waiter.fresh = False
+        if self.closed:
+            self._refuse(waiter, "closed", now)
+        elif (again or not lane.waiters) and (slot := self._pop(lane, now)):
+            waiter.slot = slot
+        elif not again and self._full():
+            self.rejected += 1
+            self._refuse(waiter, "full", now)
+        elif self._holds_all(waiter.owner, scoped=True):
+            self._refuse(waiter, "deadlock", now)
+        else:
+            self._queue(waiter, now, ahead=again)
+
+    def _queue(self, waiter: Waiter, now: float, *, ahead: bool) -> None:
+        self.calm = False  # before settle looks at the idle slots again; see the package
+        waiter.queued_at = now
+        if not ahead:
+            self.tickets += 1
+            waiter.ticket = self.tickets
+            waiter.surplus = self.in_use() + self.waiting() >= self.limit
+            self.wait_count += waiter.surplus
+        waiter.lane.waiters[waiter] = None
+        if ahead:
+            waiter.lane.waiters.move_to_end(waiter, last=False)
+        self._note("queued", now)
+
+    def _full(self) -> bool:
+        """Whether the queue, beyond those whom free places will serve, has no room for one more."""
+        return self.in_use() + self.overdue + self.waiting() - self.limit >= self.queue_limit
+
+    def _holds_all(self, owner: object, *, scoped: bool) -> bool:
+        """Whether every place is in use by this owner, who would wait for itself.
+
+        A lease of `acquire()` may have been handed on, so only with blocks (`scoped`) prove it at
+        once; for the others the caller's deadline comes first.
+        """
+        return len(self.slots) >= self.limit and all(
+            slot.state is State.OPEN and slot.owner == owner and (slot.scoped or not scoped)
+            for slot in self.slots
+        )
+
+    # ── release ─────────────────────────────────────────────────────────────────────────────────
+
+    def release(self, slot: Slot, now: float) -> Todo:
+        """Take back a slot in good order: to the oldest waiter, to the idle ones, or out."""
+        if slot.state is State.OPEN:
+            self._count_use(slot, now)
+            self._shelve(slot, now)
+        return self.settle(now)
+
+    def discard(self, slot: Slot, now: float, *, lost: bool = False) -> Todo:
+        """Take back a slot that must not be used again; `lost` if its peer is gone."""
+        if slot.state is State.OPEN:
+            self._count_use(slot, now)
+            if lost:
+                self._doubt(slot, now)
+            self._close(slot, "discarded", now)
+        return self.settle(now)
+
+    # ── the ends of dials and goodbyes ──────────────────────────────────────────────────────────
+
+    def dialed(self, slot: Slot, connection: object, now: float) -> Todo:
+        """Take in a new connection: to the oldest waiter, or to the pool if its caller has left."""
+        slot.connection = connection
+        if slot.state is State.GONE:  # cut off while it was dialing
+            self.todo.close.append(slot)
+            return self.settle(now)
+        self._dial_ended(slot)
+        self.connects += 1
+        self.connect_time.record(now - slot.since)
+        self._note("connected", now, slot)
+        self.failures = 0
+        self.retry_at = 0.0
+        self.last_error = None
+        slot.state = State.OPEN
+        slot.opened_at = slot.answered_at = now
+        self._set_age(slot)
+        self._shelve(slot, now)
+        self.todo.upkeep = True
+        return self.settle(now)
+
+    def dial_failed(self, slot: Slot, error: BaseException | None, now: float) -> Todo:
+        """Free the place of a dial that failed, or that was cancelled (no error)."""
+        if slot.state is not State.GONE:
+            counted = slot.overdue  # as a failure, when it became overdue
+            self._dial_ended(slot)
+            self._remove(slot)
+            if error is not None and not counted:
+                self._failed(slot, error, now)
+        return self.settle(now)
+
+    def farewelled(self, slot: Slot, now: float) -> Todo:
+        """Free the place of a connection that the server, too, has let go."""
+        if slot.state is State.CLOSING:
+            self.closing -= 1
+            self._remove(slot)
+            self._note("closed", now, slot)
+        return self.settle(now)
+
+    # ── resize and close ────────────────────────────────────────────────────────────────────────
+
+    def resize(self, options: Options, now: float) -> Todo:
+        """Adopt other options: surplus idle connections are closed, new room is used at once."""
+        lifetime = self.lifetime
+        self.apply(options)
+        if lifetime != self.lifetime:
+            self.ages = []
+            for slot in self.slots:
+                if slot.state is State.OPEN:
+                    self._set_age(slot)
+        self.todo.upkeep = True
+        return self.settle(now)
+
+    def shut(self, ender: Waiter | None, now: float) -> Todo:
+        """Refuse all waiters and close what is idle; wake `ender` when the last connection is gone."""
+        if not self.closed:
+            self.closed = True
+            self.calm = False
+            self._note("shut", now)
+            self._refuse_all("closed", now)
+        if ender is not None:
+            self.enders.append(ender)
+        return self.settle(now)
+
+    def cut_off(self, now: float) -> Todo:
+        """Give up what has not come back after `shut`: forget every slot, cut off what is in use."""
+        for lane in self.lanes.values():
+            self._forget_slots(lane)
+        return self.settle(now)
+
+    def forget(self, affinity: Hashable, now: float) -> Todo:
+        """Drop all that belongs to a loop that is closed; nothing of it can be used, nor awaited."""
+        lane = self.lanes.pop(affinity)
+        lane.waiters.clear()
+        self._forget_slots(lane)
+        return self.settle(now)
+
+    def _forget_slots(self, lane: Lane) -> None:
+        lane.idle.clear()
+        for slot in [slot for slot in self.slots if slot.lane is lane]:
+            if slot.state is State.CONNECTING:
+                self._dial_ended(slot)
+            elif slot.state is State.CLOSING:
+                self.closing -= 1
+            else:
+                self.todo.cut.append(slot)
+            self._remove(slot)

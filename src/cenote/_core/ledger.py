@@ -1,0 +1,220 @@
+"""The state of a pool and the single steps on it: count, close, remove, note. They keep no invariant by themselves."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from heapq import heapify, heappush
+from itertools import islice
+from threading import Lock
+
+from ..events import Event, Kind
+from ..options import Options
+from ..stats import Recorder, Stats
+from .state import NEVER, Lane, Slot, State, Todo, Waiter
+
+SHORT_HOLD = 5e-5
+"""Holds below this many seconds are counted and not timed: no round trip is that short."""
+
+LIFETIME_JITTER = 0.1
+"""A connection lives up to this share shorter, so that those born together do not die together."""
+
+
+class Ledger:
+    """Everything a pool knows. `lock` guards all of it but the idle shelves, see the package."""
+
+    def __init__(self, options: Options, *, random: Callable[[], float], eventful: bool) -> None:
+        """Start with nothing open."""
+        self.lock = Lock()
+        self.random = random
+        self.eventful = eventful
+        self.todo = Todo()
+        self.lanes: dict[Hashable, Lane] = {}
+        # Every slot that takes a place: connecting, open or closing. len() is what the limit bounds.
+        self.slots: dict[Slot, None] = {}
+        self.connecting: dict[Slot, None] = {}  # dials under way that are not overdue
+        self.overdue = 0  # dials past their deadline; they keep their place until they end
+        self.closing = 0
+        self.ages: list[tuple[float, int, Slot]] = []  # heap of expires_at; entries of past slots are skipped
+        self.dropped: deque[Slot] = deque()  # appended to by finalizers, which must not take the lock
+        self.enders: list[Waiter] = []  # callers of close() who wait for the last connection
+        self.closed = False
+        self.calm = True
+        self.generation = 0
+        self.failures = 0  # dials failed in a row
+        self.failing_since = 0.0
+        self.retry_at = 0.0
+        self.last_error: BaseException | None = None
+        self.planned = NEVER  # when upkeep will look next
+        self.keepalive_at = 0.0
+        self.tickets = 0
+        self.ids = 0
+        self.closed_for: dict[str, int] = {}
+        self.past_uses = 0  # of slots that are gone
+        self.wait_count = self.timeouts = self.rejected = self.connects = self.connect_errors = 0
+        self.wait_time, self.hold_time, self.connect_time = Recorder(), Recorder(), Recorder()
+        self.apply(options)
+
+    def apply(self, options: Options) -> None:
+        """Take the options over in the form in which they are compared: numbers, infinity for none."""
+        self.options = options
+        self.max_open: float = NEVER if options.max_open is None else options.max_open
+        self.limit = options.limit
+        self.idle_limit = options.idle_limit
+        self.calm_limit = min(self.idle_limit, self.max_open)
+        self.min_idle = options.min_idle
+        self.lifetime = options.max_lifetime or NEVER
+        self.idle_time = options.max_idle_time or NEVER
+        self.keepalive = options.keepalive or NEVER
+        self.warn_held = options.warn_held or NEVER
+        self.ping_after: float = NEVER if options.ping_after is None else options.ping_after
+        self.quiet = min(self.ping_after, self.idle_time)
+        waiting = NEVER if options.max_waiting is None else options.max_waiting
+        self.queue_limit: float = 0 if options.on_full == "reject" else waiting
+        self.max_connecting = options.max_connecting
+
+    def lane(self, affinity: Hashable) -> Lane:
+        """Find or make the lane of one event loop, or of all threads (None). Needs the lock."""
+        lane = self.lanes.get(affinity)
+        if lane is None:
+            lane = self.lanes[affinity] = Lane(affinity)
+        return lane
+
+    # ── single steps ────────────────────────────────────────────────────────────────────────────
+
+    def _shelve(self, slot: Slot, now: float) -> None:
+        """Put an open slot among the idle ones; `settle` decides how long it stays there."""
+        slot.owner = None
+        slot.since = now
+        slot.lane.idle[slot] = slot
+
+    def _count_use(self, slot: Slot, now: float) -> None:
+        slot.uses += 1
+        slot.owner = None
+        held = now - slot.since
+        if held > SHORT_HOLD:
+            self.hold_time.record(held)
+
+    def _close(self, slot: Slot, reason: str, now: float) -> None:
+        """Send an open slot, off its shelf, on its way out; it keeps its place until `farewelled`."""
+        if slot.state is not State.OPEN:  # cut off, or its loop was closed: no longer ours
+            return
+        slot.state = State.CLOSING
+        slot.expires_at = -NEVER
+        slot.owner = None
+        self.closing += 1
+        self.closed_for[reason] = self.closed_for.get(reason, 0) + 1
+        self._note("closing", now, slot, reason)
+        self.todo.close.append(slot)
+
+    def _remove(self, slot: Slot) -> None:
+        """Free the place of a slot."""
+        slot.state = State.GONE
+        slot.expires_at = -NEVER
+        slot.lane.open -= 1
+        del self.slots[slot]
+        self.past_uses += slot.uses
+
+    def _doubt(self, slot: Slot, now: float) -> None:
+        """Raise the generation after a death, once for all connections that were open at that time."""
+        if slot.generation == self.generation:
+            self.generation += 1
+            self._note("generation", now, slot)
+
+    def _set_age(self, slot: Slot) -> None:
+        slot.expires_at = slot.opened_at + self.lifetime * (1 - LIFETIME_JITTER * self.random())
+        if slot.expires_at < NEVER:
+            heappush(self.ages, (slot.expires_at, slot.id, slot))
+        if len(self.ages) > 2 * len(self.slots) + 64:  # mostly of slots that are gone
+            self.ages = [(s.expires_at, s.id, s) for s in self.slots if s.state is State.OPEN]
+            heapify(self.ages)
+
+    def _pop(self, lane: Lane, now: float) -> Slot | None:
+        """Take the warmest idle slot of the lane that has not expired; expired ones are closed on the way."""
+        while lane.idle:
+            try:
+                slot = lane.idle.popitem()[0]
+            except KeyError:  # a take came between the two looks
+                return None
+            if slot.expires_at <= now:
+                self._close(slot, "max_lifetime", now)
+            elif now - slot.since >= self.idle_time and self.idle() >= self.min_idle:
+                self._close(slot, "max_idle_time", now)
+            else:
+                slot.rested = now - max(slot.since, slot.answered_at)
+                slot.since = now
+                return slot
+        return None
+
+    @staticmethod
+    def _coldest(lane: Lane, count: int) -> list[Slot]:
+        """The idle slots longest on the shelf. One C call, so no take or put can fall in between."""
+        return list(islice(lane.idle, count))
+
+    def _close_coldest(self, reason: str, now: float, lanes: list[Lane]) -> bool:
+        """Close the idle slot of these lanes that was returned first; false when there is none."""
+        coldest = [slot for lane in lanes for slot in self._coldest(lane, 1)]
+        if not coldest:
+            return False
+        slot = min(coldest, key=lambda one: one.since)
+        if slot.lane.idle.pop(slot, None):
+            self._close(slot, reason, now)
+        return True
+
+    def _note(self, kind: Kind, now: float, slot: Slot | None = None, reason: str | None = None) -> None:
+        if self.eventful:
+            self.todo.events.append(Event(kind, now, slot.id if slot else None, reason))
+
+    # ── counts ──────────────────────────────────────────────────────────────────────────────────
+
+    def idle(self) -> int:
+        """Idle slots of all lanes."""
+        return sum(len(lane.idle) for lane in self.lanes.values())
+
+    def waiting(self) -> int:
+        """Waiters of all lanes."""
+        return sum(len(lane.waiters) for lane in self.lanes.values())
+
+    def in_use(self) -> int:
+        """Slots in somebody's hands, upkeep's included."""
+        return len(self.slots) - self.closing - len(self.connecting) - self.overdue - self.idle()
+
+    def stats(self) -> Stats:
+        """Take the snapshot. Takes the lock itself, for a moment that does not depend on the pool's size."""
+        with self.lock:
+            idle, waiting, in_use = self.idle(), self.waiting(), max(self.in_use(), 0)
+            closing, total, past_uses = self.closing, len(self.slots), self.past_uses
+            dials = len(self.connecting) + self.overdue
+            closed_for = self.closed_for.copy()
+            wait, hold, connect = self.wait_time.copy(), self.hold_time.copy(), self.connect_time.copy()
+            counts = (self.wait_count, self.timeouts, self.rejected, self.connects, self.connect_errors)
+        slots = tuple(self.slots)
+        released = past_uses + sum(slot.uses for slot in slots)
+        acquired = released + sum(slot.owner is not None for slot in slots)
+        return Stats(
+            max_open_connections=self.options.max_open,
+            open_connections=total - closing,
+            in_use=in_use,
+            idle=idle,
+            wait_count=counts[0],
+            wait_duration=wait.total,
+            max_idle_closed=closed_for.get("max_idle", 0),
+            max_idle_time_closed=closed_for.get("max_idle_time", 0),
+            max_lifetime_closed=closed_for.get("max_lifetime", 0),
+            waiting=waiting,
+            connecting=dials,
+            closing=closing,
+            acquire_count=acquired,
+            timeout_count=counts[1],
+            rejected_count=counts[2],
+            connect_count=counts[3],
+            connect_errors=counts[4],
+            dead_on_acquire=closed_for.get("dead", 0),
+            dead_on_keepalive=closed_for.get("keepalive", 0),
+            discarded=closed_for.get("discarded", 0) + closed_for.get("dropped", 0),
+            overflow_open=int(max(total - closing - self.max_open, 0)),
+            generation=self.generation,
+            wait_time=wait.snapshot(acquired - wait.count),
+            hold_time=hold.snapshot(released - hold.count, SHORT_HOLD),
+            connect_time=connect.snapshot(),
+        )

@@ -1,0 +1,157 @@
+"""The invariants of a pool, and `settle`, the one place that restores them after every transition."""
+
+from __future__ import annotations
+
+from .ledger import Ledger
+from .state import NEVER, Lane, Refusal, Slot, State, Todo, Waiter
+
+
+class Settling(Ledger):
+    """What every transition ends with. All methods need the lock."""
+
+    def settle(self, now: float) -> Todo:
+        """Restore the invariants, and hand out what is to be done for it and for the transition before."""
+        assert self.lock.locked()
+        self._reclaim(now)
+        if self.closed:
+            self._empty(now)
+        else:
+            self._shrink(self.limit, now)
+            self._hand_over(now)
+            self._shrink(self.max_open, now)
+            self._trim(now)
+            self._grow(now)
+        self.calm = not (self.closed or self.waiting() or self.dropped or len(self.slots) > self.calm_limit)
+        todo, self.todo = self.todo, Todo()
+        if todo.upkeep:
+            todo.upkeep = self.due(now) < self.planned
+        return todo
+
+    def due(self, now: float) -> float:
+        """When upkeep has to look next; see `upkeep`."""
+        raise NotImplementedError
+
+    def _reclaim(self, now: float) -> None:
+        """Close what finalizers reported: nobody knows in which state a dropped lease left it."""
+        while self.dropped:
+            slot = self.dropped.popleft()
+            if slot.state is State.OPEN:
+                self._count_use(slot, now)
+                self._close(slot, "dropped", now)
+                self.todo.leaks.append(slot)
+
+    def _empty(self, now: float) -> None:
+        for lane in self.lanes.values():
+            while slot := self._pop(lane, now):
+                self._close(slot, "shut", now)
+        if not self.slots:
+            self.todo.wake += self.enders
+            self.enders = []
+
+    def _shrink(self, most: float, now: float) -> None:
+        """Close idle slots while more than `most` are open."""
+        lanes = list(self.lanes.values())
+        while len(self.slots) - self.closing > most and self._close_coldest("max_idle", now, lanes):
+            pass
+
+    def _trim(self, now: float) -> None:
+        """Close idle slots while there are more than max_idle."""
+        lanes = list(self.lanes.values())
+        while self.idle() > self.idle_limit and self._close_coldest("max_idle", now, lanes):
+            pass
+
+    # ── waiters ─────────────────────────────────────────────────────────────────────────────────
+
+    def _hand_over(self, now: float) -> None:
+        """Give idle slots to waiters, the oldest first."""
+        for lane in self.lanes.values():
+            while lane.idle and lane.waiters:
+                if len(self.lanes) > 1 and self._owes_place(lane):
+                    self._close_coldest("moved", now, [lane])
+                    continue
+                waiter = next(iter(lane.waiters))
+                if not waiter.accepts():  # cancelled a moment ago, its task has not run yet
+                    del lane.waiters[waiter]
+                elif slot := self._pop(lane, now):
+                    del lane.waiters[waiter]
+                    self._grant(waiter, slot, now)
+
+    def _grant(self, waiter: Waiter, slot: Slot, now: float) -> None:
+        self._left_queue(waiter, now)
+        waiter.slot = slot
+        waiter.fresh = not (slot.uses or slot.rested)
+        self._note("granted", now, slot)
+        self.todo.wake.append(waiter)
+
+    def _left_queue(self, waiter: Waiter, now: float) -> None:
+        if waiter.surplus:
+            self.wait_time.record(now - waiter.queued_at)
+
+    def _refuse(self, waiter: Waiter, why: Refusal, now: float) -> None:
+        waiter.refusal = why
+        waiter.cause = self.last_error
+        self._note("refused", now, None, why)
+
+    def _refuse_all(self, why: Refusal, now: float) -> None:
+        for lane in self.lanes.values():
+            while lane.waiters:
+                waiter, _ = lane.waiters.popitem(last=False)
+                self._left_queue(waiter, now)
+                self._refuse(waiter, why, now)
+                self.todo.wake.append(waiter)
+
+    def _owes_place(self, lane: Lane) -> bool:
+        """Whether an older waiter of another lane has a better right to a place of this one.
+
+        Lanes that want connections share the limit equally. While each has its share, what is
+        returned under a loop serves that loop's waiters, first come first served.
+        """
+        wanting = [other for other in self.lanes.values() if other.open or other.waiters]
+        share = self.limit // len(wanting)
+        oldest = next(iter(lane.waiters)).ticket
+        return lane.open > share and any(
+            other.waiters and other.open + self.closing < share and next(iter(other.waiters)).ticket < oldest
+            for other in wanting
+        )
+
+    # ── dials ───────────────────────────────────────────────────────────────────────────────────
+
+    def _grow(self, now: float) -> None:
+        """Start as many dials as waiters and min_idle want, the limits allow and backoff permits."""
+        parallel = 1 if self.failures else self.max_connecting
+        while len(self.connecting) < parallel and now >= self.retry_at:
+            lane = self._wants_dial()
+            if lane is None:
+                return
+            if len(self.slots) >= self.limit:
+                # Idle connections can only be in a waiter's way here if they are another lane's.
+                if self.closing < self.waiting():
+                    self._close_coldest("moved", now, list(self.lanes.values()))
+                return
+            self._dial(lane, now)
+
+    def _dial(self, lane: Lane, now: float) -> None:
+        self.ids += 1
+        slot = Slot(self.ids, lane, self.generation, now)
+        self.slots[slot] = self.connecting[slot] = None
+        lane.open += 1
+        lane.dialing += 1
+        self._note("connecting", now, slot)
+        self.todo.dial.append(slot)
+        self.todo.upkeep = True
+
+    def _wants_dial(self) -> Lane | None:
+        """The lane whose oldest waiter no dial is under way for; else the newest, if too few are idle."""
+        lanes = [lane for lane in self.lanes.values() if len(lane.waiters) > lane.dialing]
+        if lanes:
+            return min(lanes, key=lambda lane: next(iter(lane.waiters)).ticket)
+        if self.lanes and self._refill() > 0:
+            return next(reversed(self.lanes.values()))
+        return None
+
+    def _refill(self) -> float:
+        """How many more dials min_idle wants; not positive when there are enough."""
+        if not self.min_idle:
+            return 0
+        spare = self.idle() + len(self.connecting) - self.waiting()
+        return min(self.min_idle - spare, self.max_open - len(self.slots), NEVER)

@@ -1,0 +1,144 @@
+"""The records the core keeps: `Slot`, `Lane`, `Waiter`, and the `Todo` it hands to a face.
+
+Data only. Who may change what, and when, is written at the head of the package.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from ..events import Event
+
+NEVER = float("inf")
+
+
+class State(enum.Enum):
+    """What a slot is doing. An OPEN slot on its lane's idle shelf is idle, off it is in use."""
+
+    CONNECTING = enum.auto()
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    GONE = enum.auto()
+
+
+class Slot:
+    """The pool's record of one connection, from the start of its dial to the end of its goodbye."""
+
+    __slots__ = (
+        "answered_at",
+        "code",
+        "connection",
+        "expires_at",
+        "generation",
+        "id",
+        "instruction",
+        "lane",
+        "opened_at",
+        "overdue",
+        "owner",
+        "watch",
+        "rested",
+        "scoped",
+        "since",
+        "state",
+        "uses",
+        "warned_for",
+    )
+
+    def __init__(self, id_: int, lane: Lane, generation: int, now: float) -> None:
+        """Begin as a dial that started at `now`."""
+        self.id = id_
+        self.lane = lane
+        self.state = State.CONNECTING
+        self.generation = generation
+        self.connection: Any = None
+        # Called with 0, without a round trip: true when there is something to look into.
+        self.watch: Callable[[int], object] | None = None
+        # Absolute, so that a look at the age is one comparison; -inf once it leaves the pool.
+        self.expires_at = NEVER
+        self.opened_at = now
+        # Idle: since when. In use: since when. Connecting: since when.
+        self.since = now
+        self.answered_at = now  # last time a keepalive ping was answered
+        self.rested = 0.0  # how long it had been idle when it was last granted
+        # Written by the holder alone while in use; owner is None whenever nobody holds it.
+        self.owner: object = None
+        self.scoped = False  # held by a with block, which only the same thread or task can leave
+        self.code: CodeType | None = None
+        self.instruction = 0
+        self.uses = 0
+        self.warned_for = -NEVER  # the `since` of the hold that warn_held was logged for
+        self.overdue = False
+
+
+class Waiter:
+    """A caller in the queue. `accepts` and `wake` are the world's own; the rest belongs to the core."""
+
+    __slots__ = ("cause", "deaths", "fresh", "lane", "owner", "queued_at", "refusal", "slot", "surplus", "ticket")
+
+    def __init__(self, lane: Lane, owner: object) -> None:
+        """Prepare to ask; nothing is queued yet."""
+        self.lane = lane
+        self.owner = owner
+        self.slot: Slot | None = None
+        self.refusal: Refusal | None = None
+        self.cause: BaseException | None = None  # of a refusal for a connect error
+        self.ticket = 0
+        self.queued_at = 0.0
+        self.surplus = False  # queued since every place was in other hands: counts as a wait
+        self.deaths = 0  # dead connections it was given from the pool
+        self.fresh = False  # what it was given was dialed just now
+
+    def accepts(self) -> bool:
+        """Whether it would still take a connection; asked under the lock, at the hand-off."""
+        return True
+
+    def wake(self) -> None:
+        """Tell the caller to look at `slot` and `refusal`. Called once, without the lock."""
+
+
+Refusal = Literal["closed", "full", "connect", "deadlock"]
+
+
+class Lane:
+    """The idle connections and waiters that belong together: all of a `Pool`, those of one loop.
+
+    A connection made under one event loop is of no use under another, so an `AsyncPool` keeps a
+    lane for each loop; the limit is common to all lanes.
+    """
+
+    __slots__ = ("affinity", "dialing", "idle", "open", "waiters")
+
+    def __init__(self, affinity: Hashable) -> None:
+        """Start empty."""
+        self.affinity = affinity
+        # Insertion order is order of return, so the last one is the warmest and popitem is LIFO.
+        # A key stands for itself so that pop() and popitem() are each one atomic step.
+        self.idle: dict[Slot, Slot] = {}
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.dialing = 0  # dials under way that are not overdue
+        self.open = 0  # places this lane takes of the limit
+
+
+class Todo:
+    """What a transition leaves for the face to do, outside the lock, in any order."""
+
+    __slots__ = ("close", "cut", "dial", "events", "leaks", "ping", "upkeep", "wake", "warn")
+
+    def __init__(self) -> None:
+        """Nothing to do."""
+        self.wake: list[Waiter] = []
+        self.dial: list[Slot] = []
+        self.close: list[Slot] = []
+        self.cut: list[Slot] = []  # to be cut off without a word
+        self.ping: list[Slot] = []  # keepalive, held by upkeep meanwhile
+        self.leaks: list[Slot] = []  # dropped without release
+        self.warn: list[Slot] = []  # held for longer than warn_held
+        self.events: list[Event] = []
+        self.upkeep = False  # something is due earlier than upkeep has planned

@@ -1,0 +1,117 @@
+"""The words of the pool: where a lease was acquired, who holds what, why a caller got nothing.
+
+Called on the slow paths only. The hit path stores a code object and an offset; here they become
+file and line.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .durations import format_duration
+from .errors import Phase
+from .options import scrub
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from ._core import Core, Slot
+
+SHOWN_HOLDERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One connection in somebody's hands.
+
+    Attributes:
+        connection: its number in the pool.
+        site: where in the code it was acquired, ``file:line in function``.
+        held: seconds since then.
+        owner: the thread or task that acquired it.
+    """
+
+    connection: int
+    site: str
+    held: float
+    owner: str
+
+    def __str__(self) -> str:
+        """Say it in one phrase."""
+        return f"{self.site} for {format_duration(self.held)}"
+
+
+def site(code: CodeType | None, instruction: int) -> str:
+    """Turn a code object and an instruction offset into ``file:line in function``."""
+    if code is None:
+        return "an unknown place"
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end and line)
+    return f"{code.co_filename}:{next(lines, code.co_firstlineno)} in {code.co_qualname}"
+
+
+def holders(core: Core, now: float) -> list[Holder]:
+    """Who holds a connection, the longest hold first. Looks at the slots without the lock."""
+    held = [
+        Holder(slot.id, site(slot.code, slot.instruction), max(now - slot.since, 0.0), _owner(slot))
+        for slot in tuple(core.slots)
+        if slot.owner is not None
+    ]
+    return sorted(held, key=lambda holder: -holder.held)
+
+
+def _owner(slot: Slot) -> str:
+    owner = slot.owner() if callable(slot.owner) else slot.owner
+    if isinstance(owner, int):
+        names = (thread.name for thread in threading.enumerate() if thread.ident == owner)
+        return f"thread {next(names, owner)!r}"
+    return f"task {owner.get_name()!r}" if hasattr(owner, "get_name") else "a task that is gone"
+
+
+def counts(core: Core) -> str:
+    """The state in one bracket."""
+    stats = core.stats()
+    text = (
+        f"[open {stats.open_connections} of {stats.max_open_connections or 'any'}, in use {stats.in_use}, "
+        f"idle {stats.idle}, connecting {stats.connecting}, waiting {stats.waiting}"
+    )
+    return text + (f", closing {stats.closing}]" if stats.closing else "]")
+
+
+def phase(core: Core) -> Phase:
+    """What a caller in the queue is really waiting for."""
+    return "wait" if any(slot.owner is not None for slot in tuple(core.slots)) else "connect"
+
+
+def timed_out(name: str, core: Core, during: Phase, waited: float, now: float) -> str:
+    """The whole diagnosis of a timeout."""
+    what = {
+        "wait": "every connection is in other hands",
+        "connect": "no connection could be opened in time",
+        "check": "an idle connection did not answer its check in time",
+    }[during]
+    text = f"pool {name!r}: no connection after {format_duration(waited)}: {what} {counts(core)}"
+    return text + oldest(core, now) + last_error(core)
+
+
+def oldest(core: Core, now: float) -> str:
+    """The oldest holders, as the tail of a message."""
+    held = holders(core, now)
+    if not held:
+        return ""
+    more = f" and {len(held) - SHOWN_HOLDERS} more" if len(held) > SHOWN_HOLDERS else ""
+    return "; held by " + ", ".join(str(holder) for holder in held[:SHOWN_HOLDERS]) + more
+
+
+def last_error(core: Core) -> str:
+    """The last connect error since a dial succeeded, as the tail of a message."""
+    if core.last_error is None:
+        return ""
+    return f"; last connect error: {describe(core, core.last_error)}"
+
+
+def describe(core: Core, error: BaseException) -> str:
+    """One line about a driver's error, without a secret that it may quote from the URL."""
+    text = scrub(" ".join(str(error).split()), core.options.dsn)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

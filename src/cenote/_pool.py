@@ -1,0 +1,206 @@
+"""What `Pool` and `AsyncPool` have in common: options, names, numbers, and what their jobs ask of a face."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
+
+from . import _explain, _fork, _steps
+from ._core import Core, Slot, State
+from ._deadline import current_deadline
+from ._explain import Holder
+from .connector import Hooks
+from .durations import Duration, seconds
+from .errors import ConfigError
+from .options import Options, OptionsDict, default_name
+from .stats import Stats
+
+if TYPE_CHECKING:
+    from .events import Listener
+
+C = TypeVar("C")
+Forever = float("inf")
+
+
+class PoolBase(Generic[C]):
+    """State and plain methods of a pool; the faces add whatever waits."""
+
+    _asynchronous: bool
+
+    def __init__(self, target: object, listener: Listener | None, clock: Callable[[], float], **options: Any) -> None:
+        """Understand the target and the options. Opens nothing."""
+        self._options, self._connector = _understand(target, options, asynchronous=self._asynchronous)
+        self._hooks: Hooks[C] = Hooks.of(self._connector)
+        self._listener = listener
+        self._clock = clock
+        self._core = Core(self._options, eventful=listener is not None)
+        self._adopt()
+        _fork.register(self)
+
+    def _adopt(self) -> None:
+        """Draw the consequences of new options."""
+        self._is_clean = _steps.cleanliness(self._hooks, reset=self._options.reset is not None)
+        if self._options.max_open is None:
+            text = f"pool {self.name!r}: max_open=None sets no limit; set it below what the server accepts"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    # ── what users read and set ─────────────────────────────────────────────────────────────────
+
+    @property
+    def name(self) -> str:
+        """The name in logs, metrics and errors: the option, or made from the URL without its password."""
+        return self._options.name or "pool"
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._core.closed
+
+    def stats(self) -> Stats:
+        """Take a consistent snapshot of gauges, counters and histograms. Never waits for a connection."""
+        return self._core.stats()
+
+    def holders(self) -> list[Holder]:
+        """List who holds a connection and where it was acquired, the longest hold first."""
+        return _explain.holders(self._core, self._clock())
+
+    def resize(self, **options: Unpack[OptionsDict]) -> None:
+        """Change any option of the running pool.
+
+        Less room: surplus idle connections are closed at once, leases when they come back. More
+        room: waiters are served at once. Never waits.
+
+        Raises:
+            ConfigError: a value makes no sense; nothing is changed.
+            TypeError: there is no such option.
+        """
+        changed = self._options.replace(**options)
+        core = self._core
+        with core.lock:
+            todo = core.resize(changed, self._clock())
+            self._options = changed
+        self._adopt()
+        _steps.carry_out(self, todo)
+
+    def set_max_open_conns(self, n: int) -> None:
+        """Set the most open connections; database/sql's setter, so 0 or less means no limit."""
+        self.resize(max_open=n if n > 0 else None)
+
+    def set_max_idle_conns(self, n: int) -> None:
+        """Set the most idle connections; database/sql's setter, so 0 or less keeps none."""
+        self.resize(max_idle=max(n, 0))
+
+    def set_conn_max_lifetime(self, d: Duration) -> None:
+        """Set the age at which connections are replaced; database/sql's setter, so 0 means never."""
+        self.resize(max_lifetime=seconds(d, option="max_lifetime") or None)
+
+    def set_conn_max_idle_time(self, d: Duration) -> None:
+        """Set how long a connection may be idle; database/sql's setter, so 0 means for ever."""
+        self.resize(max_idle_time=seconds(d, option="max_idle_time") or None)
+
+    def __repr__(self) -> str:
+        """Name and counts."""
+        state = "closed" if self.closed else _explain.counts(self._core)
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    # ── what jobs ask for ───────────────────────────────────────────────────────────────────────
+
+    def _deadline(self, timeout: Duration | None) -> float:
+        """The nearer of this call's own deadline and the one of the surrounding `cenote.timeout`."""
+        if timeout is None:
+            limit = self._options.timeout
+        else:
+            limit = seconds(timeout, option="timeout")
+        return min(Forever if limit is None else self._clock() + limit, current_deadline())
+
+    def _fileno(self, slot: Slot) -> int | None:
+        """The connection's socket as its driver knows it now; None when it has none, or none any more."""
+        if self._hooks.fileno is None:
+            return None
+        try:
+            return self._hooks.fileno(slot.connection)
+        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection
+            return None
+
+    def _forked(self) -> None:
+        """Start anew in a forked child: let go of the parent's sockets without touching them."""
+        parent = self._core
+        _fork.graveyard.append(parent)  # finalizers of its connections must not run here
+        for slot in list(parent.slots):
+            slot.state = State.GONE
+            slot.expires_at = -Forever
+            if slot.connection is not None:
+                _fork.sever(self._fileno(slot))
+        self._core = Core(self._options, eventful=self._listener is not None)
+        self._core.closed = parent.closed
+        self._core.calm = not parent.closed
+
+    def _wait(self, waiter: Any, seconds: float) -> Any:
+        """Wait for news."""
+        return waiter.wait(seconds)
+
+    def _connect(self, seconds: float) -> Any:
+        """Open a connection within `seconds`."""
+        raise NotImplementedError
+
+    def _talk(self, hook: Callable[[C], Any], slot: Slot, seconds: float) -> Any:
+        """Call a hook that may block, for `seconds` at most."""
+        raise NotImplementedError
+
+    def _farewell(self, farewell: Any, seconds: float) -> Any:
+        """Wait for the server's goodbye."""
+        raise NotImplementedError
+
+    def _spawn(self, job: Callable[[Any, Slot], _steps.Steps[None]], slot: Slot) -> None:
+        """Run a job in the background, where this slot lives."""
+        raise NotImplementedError
+
+    def _wake_upkeep(self) -> None:
+        """Have upkeep look again."""
+        raise NotImplementedError
+
+
+def _understand(target: object, given: dict[str, Any], *, asynchronous: bool) -> tuple[Options, Any]:
+    """Turn what the user passed into options and a connector."""
+    if isinstance(target, Options):
+        options = target.replace(**given)
+        if options.dsn is None:
+            message = "Options: have no dsn; give one, as in Options.from_url('postgresql://app@db/app')"
+            raise ConfigError(message)
+    elif isinstance(target, str):
+        options = Options.from_url(target, **given)
+    else:
+        options = Options.of(**given)
+    if options.dsn is not None:
+        from . import drivers  # noqa: PLC0415 - only URLs need the table of drivers
+
+        connect = drivers.async_connector_for if asynchronous else drivers.connector_for
+        connector: Any = connect(options.dsn)
+        return (options if options.name else options.replace(name=default_name(options.dsn))), connector
+    return options, _connector_of(target, asynchronous=asynchronous)
+
+
+def _connector_of(target: object, *, asynchronous: bool) -> Any:
+    if isinstance(target, ModuleType):
+        name = target.__name__
+        message = f"target: a module is not enough to connect; write cenote.dbapi({name}, ...connect arguments...)"
+        raise ConfigError(message)
+    if callable(getattr(target, "connect", None)) and callable(getattr(target, "close", None)):
+        return target
+    if callable(target):
+        from .drivers import callables  # noqa: PLC0415 - only callables need it
+
+        return callables.AsyncCallableConnector(target) if asynchronous else callables.CallableConnector(target)
+    message = (
+        f"target: must be a URL, a Connector or a callable that returns a connection, got {type(target).__name__}; "
+        "write Pool('postgresql://app@db/app')"
+    )
+    raise ConfigError(message)
+

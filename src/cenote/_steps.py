@@ -1,0 +1,329 @@
+"""How a pool does its work, written once for threads and for asyncio.
+
+Every job that may have to wait (an acquire that was no hit, a release that has to talk, a dial, a
+goodbye) is a generator. It decides nothing by itself: it calls the core under the lock, carries
+out what the core left to do, and yields whatever may block as a `Step`: a call that returns its
+result in a thread and an awaitable in asyncio. A face drives it, see `run` in either face.
+Cancellation and errors are thrown in at the yield, so each undo stands beside its do.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _explain, _sockets
+from ._core import Slot, Todo, Waiter
+from ._sockets import Sight
+from .connector import Hooks
+from .errors import ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
+
+if TYPE_CHECKING:
+    from ._pool import PoolBase
+
+T = TypeVar("T")
+Step = Callable[[], Any]
+Steps = Generator[Step, Any, T]
+
+log = logging.getLogger("cenote")
+
+
+def acquire(pool: PoolBase[Any], waiter: Waiter, slot: Slot | None, deadline: float) -> Steps[Slot]:
+    """Get a live connection by `deadline`: from the pool, from the queue, or by a dial that the core starts.
+
+    `slot` is one that the hit path took and found something to look into.
+    """
+    started = pool._clock()
+    waiter.slot = slot
+    try:
+        if slot is None:
+            _under_lock(pool, pool._core.request, waiter)
+        while True:
+            yield from _wait(pool, waiter, started, deadline)
+            if waiter.fresh or (yield from _is_alive(pool, waiter, started, deadline)):
+                assert waiter.slot is not None
+                return waiter.slot
+            _under_lock(pool, pool._core.bury, waiter)
+    except Error:
+        raise
+    except BaseException:  # cancelled, interrupted, or the loop went away
+        _under_lock(pool, pool._core.abandon, waiter, timed_out=False)
+        raise
+
+
+def _wait(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float) -> Steps[None]:
+    while waiter.slot is None:
+        if waiter.refusal is not None:
+            raise _refused(pool, waiter)
+        left = deadline - pool._clock()
+        if left > 0:
+            yield partial(pool._wait, waiter, left)
+        else:
+            during = _explain.phase(pool._core)
+            _under_lock(pool, pool._core.abandon, waiter, timed_out=True)
+            if waiter.slot is None and waiter.refusal is None:
+                raise _timed_out(pool, during, started)
+
+
+def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float) -> Steps[bool]:
+    slot = waiter.slot
+    assert slot is not None
+    generation = pool._core.generation
+    sight = _look(pool, slot)
+    if sight is Sight.QUIET and not pool._core.needs_ping(slot):
+        return True
+    if sight is Sight.DEAD:
+        return False
+    if pool._hooks.ping is None:
+        # Bytes that nobody asked for and no way to ask back: not to be trusted.
+        alive = sight is Sight.QUIET
+    else:
+        left = deadline - pool._clock()
+        try:
+            yield partial(pool._talk, pool._hooks.ping, slot, min(left, pool._options.connect_timeout))
+            alive = True
+        except Exception:  # noqa: BLE001 - whatever a driver raises here, the connection is no good
+            alive = False
+            if pool._clock() >= deadline:
+                _under_lock(pool, pool._core.give_up_check, waiter)
+                raise _timed_out(pool, "check", started) from None
+    if alive:
+        slot.generation = generation
+    return alive
+
+
+def _look(pool: PoolBase[Any], slot: Slot) -> Sight:
+    """Look without a round trip: the driver's own idea, then the socket."""
+    if slot.watch is None or not slot.watch(0):
+        return Sight.QUIET
+    if pool._hooks.is_alive is not None and not pool._hooks.is_alive(slot.connection):
+        return Sight.DEAD
+    fileno = pool._fileno(slot)
+    return Sight.DEAD if fileno is None else _sockets.examine(fileno)
+
+
+def _watch(pool: PoolBase[Any], slot: Slot) -> Callable[[int], object] | None:
+    """Make the free look for one connection, as cheap as its driver allows: the hit path calls it."""
+    fileno, connection, is_alive = pool._fileno(slot), slot.connection, pool._hooks.is_alive
+    look = _sockets.watch(fileno) if fileno is not None else None
+    if is_alive is None:
+        return look
+    if look is None:
+        return lambda _: not is_alive(connection)
+    return lambda _: not is_alive(connection) or look(0)
+
+
+def cleanliness(hooks: Hooks[Any], *, reset: bool) -> Callable[[Any], bool] | None:
+    """Make the free look at a returned connection that says whether `tidy` is needed; None if it never is."""
+    is_broken, in_transaction = hooks.is_broken, hooks.in_transaction
+    if (reset and hooks.reset is not None) or (hooks.rollback is not None and in_transaction is None):
+        return lambda _: False
+    if in_transaction is None:
+        return None if is_broken is None else lambda connection: not is_broken(connection)
+    if is_broken is None:
+        return lambda connection: in_transaction(connection) is False
+    return lambda connection: not is_broken(connection) and in_transaction(connection) is False
+
+
+def tidy(pool: PoolBase[Any], slot: Slot) -> Steps[bool]:
+    """Bring a returned connection into good order; false if it had to be discarded instead."""
+    hooks, connection = pool._hooks, slot.connection
+    try:
+        if hooks.is_broken is not None and hooks.is_broken(connection):
+            discard(pool, slot)
+            return False
+        open_ = hooks.in_transaction(connection) if hooks.in_transaction is not None else None
+        if hooks.rollback is not None and open_ is not False:  # None: the driver cannot tell
+            if open_:
+                _warn_rollback(pool, slot)
+            yield partial(pool._talk, hooks.rollback, slot, pool._options.connect_timeout)
+        if pool._options.reset and hooks.reset is not None:
+            yield partial(pool._talk, hooks.reset, slot, pool._options.connect_timeout)
+    except BaseException as error:
+        discard(pool, slot)
+        if isinstance(error, Exception):
+            log.debug("pool %r: discarded a connection that could not be tidied", pool.name, exc_info=True)
+            return False
+        raise
+    return True
+
+
+def discard(pool: PoolBase[Any], slot: Slot) -> None:
+    """Close a connection instead of taking it back; if its peer is gone, the others are suspect."""
+    lost = slot.watch is not None and _look(pool, slot) is Sight.DEAD
+    _under_lock(pool, pool._core.discard, slot, lost=lost)
+
+
+def distrusts(pool: PoolBase[Any], error: BaseException | None) -> bool:
+    """Whether a use that ended in `error` may have left half a conversation that the driver cannot report."""
+    if error is None or pool._hooks.is_broken is not None:
+        return False
+    return not isinstance(error, Exception) or isinstance(error, OSError)  # TimeoutError is an OSError
+
+
+def give_back(pool: PoolBase[Any], slot: Slot) -> None:
+    """Return a connection in good order to the pool."""
+    core = pool._core
+    if not core.put(slot, pool._clock()):
+        _under_lock(pool, core.release, slot)
+    elif not core.calm:
+        _under_lock(pool, core.settle)
+
+
+def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
+    """Open one connection, for whoever comes first."""
+    core = pool._core
+    try:
+        connection = yield partial(pool._connect, pool._options.connect_timeout)
+        slot.connection = connection
+        slot.watch = _watch(pool, slot)
+    except BaseException as error:
+        failed = isinstance(error, Exception)
+        _under_lock(pool, core.dial_failed, slot, error if failed else None)
+        if not failed:
+            raise
+    else:
+        _under_lock(pool, core.dialed, slot, connection)
+
+
+def close(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
+    """Close one connection and wait until the server has let it go, at most as long as a dial may take."""
+    seconds = pool._options.connect_timeout
+    farewell = _sockets.Farewell(pool._fileno(slot))
+    try:
+        try:
+            yield partial(pool._talk, pool._connector.close, slot, seconds)
+        except Exception:  # noqa: BLE001 - it is on its way out in any case
+            log.debug("pool %r: closing a connection failed", pool.name, exc_info=True)
+            terminate(pool, slot)
+        farewell.part()
+        yield partial(pool._farewell, farewell, 0.0 if pool._core.closed else seconds)
+    finally:
+        farewell.end()
+        _under_lock(pool, pool._core.farewelled, slot)
+
+
+def keepalive(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
+    """Ping an idle connection that upkeep has taken off the shelf."""
+    core = pool._core
+    generation = core.generation
+    try:
+        if _look(pool, slot) is Sight.DEAD:
+            raise ConnectionError
+        if pool._hooks.ping is not None:
+            yield partial(pool._talk, pool._hooks.ping, slot, pool._options.connect_timeout)
+    except BaseException as error:
+        _under_lock(pool, core.unanswered, slot)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        _under_lock(pool, core.answered, slot, generation)
+
+
+def shut(pool: PoolBase[Any], ender: Waiter, seconds: float) -> Steps[None]:
+    """Close the pool: idle ones now, leases as they come back, and after `seconds` cut off."""
+    deadline = pool._clock() + seconds
+    _under_lock(pool, pool._core.shut, ender)
+    while pool._core.slots:
+        left = deadline - pool._clock()
+        if left <= 0:
+            break
+        yield partial(pool._wait, ender, left)
+    _under_lock(pool, pool._core.cut_off)
+
+
+def ping(pool: PoolBase[Any], slot: Slot, deadline: float) -> Steps[None]:
+    """Ask the server of a leased connection for an answer."""
+    started = pool._clock()
+    try:
+        if pool._hooks.ping is not None:
+            yield partial(pool._talk, pool._hooks.ping, slot, deadline - started)
+    except Exception as error:
+        if pool._clock() >= deadline:
+            raise _timed_out(pool, "check", started) from error
+        text = f"pool {pool.name!r}: no answer to a ping: {_explain.describe(pool._core, error)}"
+        raise ConnectError(text) from error
+
+
+def terminate(pool: PoolBase[Any], slot: Slot) -> None:
+    """Cut a connection off without talking, from any thread, whoever uses it."""
+    with suppress(Exception):
+        if pool._hooks.terminate is not None:
+            pool._hooks.terminate(slot.connection)
+        elif (fileno := pool._fileno(slot)) is not None:
+            _sockets.cut(fileno)
+
+
+# ── between the core and the faces ──────────────────────────────────────────────────────────────
+
+
+def _under_lock(pool: PoolBase[Any], transition: Callable[..., Todo], *args: object, **options: object) -> None:
+    """Make one transition and carry out what it leaves to do."""
+    now = pool._clock()
+    with pool._core.lock:
+        todo = transition(*args, now, **options)
+    carry_out(pool, todo)
+
+
+def carry_out(pool: PoolBase[Any], todo: Todo) -> None:
+    """Do what a transition left to do; nothing here waits."""
+    for waiter in todo.wake:
+        waiter.wake()
+    for slot in todo.dial:
+        pool._spawn(dial, slot)
+    for slot in todo.close:
+        pool._spawn(close, slot)
+    for slot in todo.ping:
+        pool._spawn(keepalive, slot)
+    for slot in todo.cut:
+        terminate(pool, slot)
+    if todo.upkeep:
+        pool._wake_upkeep()
+    if todo.events and pool._listener is not None:
+        for event in todo.events:
+            pool._listener(event)
+    for slot in todo.leaks:
+        where = _explain.site(slot.code, slot.instruction)
+        text = f"pool {pool.name!r}: the lease acquired at {where} was dropped without release; its connection is closed"
+        warnings.warn(text, ResourceWarning, stacklevel=2, source=pool)
+    for slot in todo.warn:
+        _warn_held(pool, slot)
+
+
+def _warn_rollback(pool: PoolBase[Any], slot: Slot) -> None:
+    where = _explain.site(slot.code, slot.instruction)
+    text = f"pool {pool.name!r}: rolled back the transaction left open by the lease acquired at {where}"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _warn_held(pool: PoolBase[Any], slot: Slot) -> None:
+    where, held = _explain.site(slot.code, slot.instruction), pool._clock() - slot.since
+    log.warning("pool %r: the connection acquired at %s is held for %.1f s", pool.name, where, held)
+
+
+def _refused(pool: PoolBase[Any], waiter: Waiter) -> Error:
+    core, name = pool._core, pool.name
+    counts = _explain.counts(core)
+    if waiter.refusal == "closed":
+        return PoolClosed(f"pool {name!r} is closed")
+    if waiter.refusal == "full":
+        oldest = _explain.oldest(core, pool._clock())
+        return PoolFull(f"pool {name!r}: no connection is free and the queue has no room {counts}{oldest}")
+    if waiter.refusal == "deadlock":
+        oldest = _explain.oldest(core, pool._clock())
+        return SelfDeadlock(f"pool {name!r}: waiting for connections that only the caller holds {counts}{oldest}")
+    assert waiter.cause is not None
+    error = ConnectError(f"pool {name!r}: cannot connect: {_explain.describe(core, waiter.cause)} {counts}")
+    error.__cause__ = waiter.cause
+    return error
+
+
+def _timed_out(pool: PoolBase[Any], during: Phase, started: float) -> PoolTimeout:
+    now = pool._clock()
+    error = PoolTimeout(_explain.timed_out(pool.name, pool._core, during, now - started, now), during)
+    error.__cause__ = pool._core.last_error
+    return error

@@ -1,0 +1,315 @@
+"""`Pool`: the face for threads. It takes hits by itself and drives all other jobs by blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from sys import _getframe
+from threading import get_ident
+from time import monotonic
+from types import TracebackType
+from typing import Any, Generic, TypeVar, Unpack, overload
+
+from . import _crew, _steps, _upkeep
+from ._core import Slot
+from ._pool import C, PoolBase
+from ._sockets import Farewell
+from ._waiters import ThreadWaiter
+from .connector import Connector
+from .durations import Duration, seconds
+from .errors import ConfigError, Error
+from .events import Listener
+from .options import Options, OptionsDict
+
+T = TypeVar("T")
+
+
+def run(steps: _steps.Steps[T]) -> T:
+    """Drive a job to its end, blocking wherever it has to wait."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = step()
+            except BaseException as error:  # noqa: BLE001 - thrown in where it happened
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+class Lease(Generic[C]):
+    """A connection in somebody's hands, until `release`, `discard` or the end of its with block."""
+
+    __slots__ = ("__weakref__", "_pool", "_slot")
+
+    _pool: Pool[C]
+    _slot: Slot | None
+
+    @property
+    def connection(self) -> C:
+        """The driver's own connection.
+
+        Raises:
+            cenote.Error: the lease was given back.
+        """
+        if self._slot is None:
+            message = "this lease was given back; acquire another one"
+            raise Error(message)
+        connection: C = self._slot.connection
+        return connection
+
+    def release(self) -> None:
+        """Give the connection back, rolled back if a transaction is open. Harmless when done before."""
+        slot = self._slot
+        if slot is not None:
+            self._slot = None
+            self._pool._release(slot)
+
+    def discard(self) -> None:
+        """Close the connection instead of giving it back. Harmless after `release`."""
+        slot = self._slot
+        if slot is not None:
+            self._slot = None
+            _steps.discard(self._pool, slot)
+
+    def __enter__(self) -> C:
+        """Hand out the connection itself."""
+        return self.connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the connection back, or close it if the error leaves its state in doubt."""
+        slot = self._slot
+        if slot is not None:
+            self._slot = None
+            if error is not None and _steps.distrusts(self._pool, error):
+                _steps.discard(self._pool, slot)
+            else:
+                self._pool._release(slot)
+
+    def __del__(self) -> None:
+        """Report a lease that nobody gave back; see `Core.drop` for what may be done here."""
+        slot = self._slot
+        if slot is not None:
+            self._pool._core.drop(slot)
+            self._pool._wake_upkeep()
+
+    def __repr__(self) -> str:
+        """Name the connection."""
+        state = "given back" if self._slot is None else f"connection {self._slot.id}"
+        return f"<Lease of {self._pool.name!r}: {state}>"
+
+
+class Transaction(Generic[C]):
+    """The with block of `Pool.transaction`."""
+
+    __slots__ = ("_block", "_lease")
+
+    def __init__(self, lease: Lease[C]) -> None:
+        """Wrap a lease that has its connection."""
+        self._lease = lease
+        self._block: Any = None
+
+    def __enter__(self) -> C:
+        """Begin."""
+        begin = self._lease._pool._hooks.transaction
+        assert begin is not None
+        try:
+            self._block = begin(self._lease.connection)
+            self._block.__enter__()
+        except BaseException:
+            self._lease.discard()
+            raise
+        return self._lease.connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit, or roll back on an error, and give the connection back."""
+        try:
+            self._block.__exit__(kind, error, trace)
+        except BaseException as failed:
+            self._lease.__exit__(type(failed), failed, failed.__traceback__)
+            raise
+        self._lease.__exit__(kind, error, trace)
+
+
+class Pool(PoolBase[C]):
+    """A pool of connections for threads: bounded, first come first served, self-healing.
+
+    Making one opens nothing; use `ping` to see whether the server can be reached. A pool is a
+    context manager that closes itself.
+
+    Args:
+        target: a URL, a `Connector`, a callable that returns a connection, or `Options` with a dsn.
+        listener: called with each `Event`, outside the lock, in the thread that caused it. It must not raise.
+        clock: monotonic seconds; for tests.
+        **options: see `Options`.
+
+    Raises:
+        ConfigError: the target or an option makes no sense. Nothing was opened.
+        TypeError: there is no such option.
+    """
+
+    _asynchronous = False
+
+    @overload
+    def __init__(
+        self: Pool[Any],
+        target: str | Options,
+        *,
+        listener: Listener | None = None,
+        clock: Callable[[], float] = monotonic,
+        **options: Unpack[OptionsDict],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        target: Connector[C] | Callable[[], C],
+        *,
+        listener: Listener | None = None,
+        clock: Callable[[], float] = monotonic,
+        **options: Unpack[OptionsDict],
+    ) -> None: ...
+
+    def __init__(
+        self,
+        target: str | Options | Connector[C] | Callable[[], C],
+        *,
+        listener: Listener | None = None,
+        clock: Callable[[], float] = monotonic,
+        **options: Unpack[OptionsDict],
+    ) -> None:
+        """Understand target and options; open nothing."""
+        super().__init__(target, listener, clock, **options)
+        self._lane = self._core.lane(None)
+
+    # ── acquire and release ─────────────────────────────────────────────────────────────────────
+
+    def connection(self, timeout: Duration | None = None) -> Lease[C]:
+        """Lend a connection to a with block: ``with pool.connection() as conn``.
+
+        The connection is acquired by this call, not by entering the block. What the block leaves
+        open in a transaction is rolled back, with a `RuntimeWarning` that names the site.
+
+        Args:
+            timeout: for waiting, dialing and checking together; the pool's `timeout` if None.
+
+        Raises:
+            PoolTimeout: the deadline passed; `.phase` says where.
+            PoolFull: the queue has no room, or ``on_full="reject"``.
+            PoolClosed: the pool is closed, or was closed while waiting.
+            ConnectError: no connection could be opened and none is in use that might come back.
+            SelfDeadlock: this thread holds all there is in with blocks of its own.
+        """
+        return self._lend(timeout, scoped=True)
+
+    def acquire(self, timeout: Duration | None = None) -> Lease[C]:
+        """Lend a connection until `Lease.release`. Like `connection`, which is to be preferred.
+
+        A lease may be handed to another thread, so `SelfDeadlock` is raised only at the deadline.
+        """
+        return self._lend(timeout, scoped=False)
+
+    def transaction(self, timeout: Duration | None = None) -> Transaction[C]:
+        """Lend a connection to a with block in a transaction: commit on success, roll back on error.
+
+        Raises:
+            ConfigError: the connector has no transactions.
+            PoolTimeout, PoolFull, PoolClosed, ConnectError, SelfDeadlock: see `connection`.
+        """
+        if self._hooks.transaction is None:
+            message = f"pool {self.name!r}: its connector has no transaction(); use connection()"
+            raise ConfigError(message)
+        return Transaction(self._lend(timeout, scoped=True))
+
+    def _lend(self, timeout: Duration | None, *, scoped: bool) -> Lease[C]:
+        lease: Lease[C] = Lease()
+        lease._slot = None
+        lease._pool = self
+        slot = self._core.take(self._lane, self._clock())
+        if slot is None or (slot.watch is not None and slot.watch(0)):
+            slot = self._acquire(timeout, slot)
+        frame = _getframe(2)
+        slot.owner = get_ident()
+        slot.scoped = scoped
+        slot.code = frame.f_code
+        slot.instruction = frame.f_lasti
+        lease._slot = slot
+        return lease
+
+    def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
+        waiter = ThreadWaiter(self._lane, get_ident())
+        return run(_steps.acquire(self, waiter, found, self._deadline(timeout)))
+
+    def _release(self, slot: Slot) -> None:
+        if self._is_clean is None or self._is_clean(slot.connection) or run(_steps.tidy(self, slot)):
+            _steps.give_back(self, slot)
+
+    # ── the whole pool ──────────────────────────────────────────────────────────────────────────
+
+    def ping(self, timeout: Duration | None = None) -> None:
+        """Verify that the server can be reached and answers, by one round trip.
+
+        Raises:
+            ConnectError: it cannot be reached, refuses us, or does not answer.
+            PoolTimeout, PoolFull, PoolClosed, SelfDeadlock: see `connection`.
+        """
+        deadline = self._deadline(timeout)
+        lease = self._lend(timeout, scoped=True)
+        assert lease._slot is not None
+        try:
+            run(_steps.ping(self, lease._slot, deadline))
+        except BaseException:
+            lease.discard()
+            raise
+        lease.release()
+
+    def close(self, timeout: Duration = 5.0) -> None:
+        """Close the pool. Idle connections go at once, waiters get `PoolClosed`, leases are closed when they come back.
+
+        Waits for them; what has not come back after `timeout` is cut off. Harmless when done before.
+        """
+        ender = ThreadWaiter(self._lane, get_ident())
+        run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
+
+    def __enter__(self) -> Pool[C]:
+        """Use the pool as its own context manager."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    # ── what jobs ask for ───────────────────────────────────────────────────────────────────────
+
+    def _connect(self, seconds: float) -> C:
+        connection: C = self._connector.connect(seconds)
+        return connection
+
+    def _talk(self, hook: Callable[[C], Any], slot: Slot, seconds: float) -> Any:
+        with _upkeep.alarm(self._fileno(slot), seconds):
+            return hook(slot.connection)
+
+    def _farewell(self, farewell: Farewell, seconds: float) -> None:
+        farewell.wait(seconds)
+
+    def _spawn(self, job: Callable[[Any, Slot], _steps.Steps[None]], slot: Slot) -> None:
+        _crew.submit(partial(self._work, job, slot))
+
+    def _work(self, job: Callable[[Any, Slot], _steps.Steps[None]], slot: Slot) -> None:
+        run(job(self, slot))
+
+    def _wake_upkeep(self) -> None:
+        _upkeep.wake(self)
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._lane = self._core.lane(None)

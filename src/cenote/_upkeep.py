@@ -1,0 +1,193 @@
+"""Who calls the core when time has passed: one daemon thread for all threaded pools, a timer per loop for the others.
+
+Both sleep until the earliest thing due and not a moment more: with nothing due the thread blocks
+on a lock without a deadline, and a loop has no timer. Neither keeps a pool alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from _thread import TIMEOUT_MAX, allocate_lock
+from contextlib import AbstractContextManager, nullcontext, suppress
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import _sockets, _steps
+
+if TYPE_CHECKING:
+    from ._pool import PoolBase
+
+
+def turn(pool: PoolBase[Any]) -> float:
+    """Do what is due for one pool and say when to come again; infinity if nothing will be due."""
+    core = pool._core
+    now = pool._clock()
+    with core.lock:
+        todo = core.tick(now) if core.due(now) <= now else None
+        again = core.plan(now)
+    if todo is not None:
+        _steps.carry_out(pool, todo)
+    return again - now
+
+
+class Thread:
+    """The daemon thread and its alarm clock."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._gate = allocate_lock()
+        self._gate.acquire()
+        self._lock = threading.Lock()
+        self._started = False
+        self._pools: weakref.WeakSet[PoolBase[Any]] = weakref.WeakSet()
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._order = count()
+        self._planned = 0.0
+
+    def register(self, pool: PoolBase[Any]) -> None:
+        """Look after one more pool."""
+        with self._lock:
+            self._pools.add(pool)
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, name="cenote-upkeep", daemon=True).start()
+
+    def wake(self) -> None:
+        """Have everything looked at again. Finalizers call this: a raw lock, and never waiting for one."""
+        with suppress(RuntimeError):  # the gate is open already
+            self._gate.release()
+
+    def set(self, alarm: Alarm) -> None:
+        """Have an alarm go off in time."""
+        with self._lock:
+            heappush(self._alarms, (alarm.at, next(self._order), alarm))
+        if alarm.at < self._planned:
+            self.wake()
+
+    def pools(self) -> list[PoolBase[Any]]:
+        """The pools that are still there."""
+        with self._lock:
+            return list(self._pools)
+
+    def _run(self) -> None:
+        while True:
+            left = min([self._ring(), *map(turn, self.pools())])
+            self._planned = monotonic() + left
+            self._gate.acquire(timeout=max(min(left, TIMEOUT_MAX), 0.0))
+
+    def _ring(self) -> float:
+        now = monotonic()
+        while True:
+            with self._lock:
+                if not self._alarms:
+                    return TIMEOUT_MAX
+                at, _, alarm = self._alarms[0]
+                if alarm.live and at > now:
+                    return at - now
+                heappop(self._alarms)
+            alarm.ring()
+
+
+class Alarm(AbstractContextManager[None]):
+    """Cuts a connection off if the block is not done in time: any driver's blocking call then returns."""
+
+    __slots__ = ("at", "fileno", "live", "lock")
+
+    def __init__(self, fileno: int, seconds: float) -> None:
+        """Aim at one socket."""
+        self.at = monotonic() + seconds
+        self.fileno = fileno
+        self.live = True
+        # The socket must not be closed, and its number given away, while the alarm cuts it.
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        _thread.set(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.lock:
+            self.live = False
+
+    def ring(self) -> None:
+        """Cut, unless the block is done."""
+        with self.lock:
+            if self.live:
+                self.live = False
+                _sockets.cut(self.fileno)
+
+
+_thread = Thread()
+
+
+def wake(pool: PoolBase[Any]) -> None:
+    """Have upkeep look at a threaded pool, for the first time or again."""
+    if pool not in _thread._pools:
+        _thread.register(pool)
+    _thread.wake()
+
+
+def alarm(fileno: int | None, seconds: float) -> AbstractContextManager[None]:
+    """Bound a blocking call on a connection by cutting its socket off; without a socket there is no bound."""
+    return nullcontext() if fileno is None else Alarm(fileno, seconds)
+
+
+def _renew() -> None:
+    global _thread  # noqa: PLW0603 - threads do not survive a fork, nor may their locks
+    pools = list(_thread._pools)
+    _thread = Thread()
+    for pool in pools:
+        if not pool._asynchronous:
+            _thread.register(pool)
+
+
+@atexit.register
+def _say_goodbye() -> None:
+    """Close what is idle when the process ends, so that servers need not find out by themselves."""
+    for pool in _thread.pools():
+        with suppress(Exception):
+            pool.close(timeout=0)  # type: ignore[attr-defined] # only threaded pools register here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+class LoopTimer:
+    """The upkeep of one `AsyncPool`: a plain timer on one of its loops, so nothing is pending when that loop ends."""
+
+    def __init__(self, pool: PoolBase[Any]) -> None:
+        """Set nothing yet."""
+        self._pool = weakref.ref(pool)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look after the pool from `loop`, which is running in this thread."""
+        self._loop = loop
+        self._look()
+
+    def wake(self) -> None:
+        """Look again. Finalizers call this, in any thread."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop is closed; the next one to use the pool takes over
+                loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        pool = self._pool()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if pool is not None and self._loop is not None:
+            left = turn(pool)
+            if left < TIMEOUT_MAX:
+                self._handle = self._loop.call_later(max(left, 0.0), self._look)

@@ -1,0 +1,89 @@
+"""How to open and look after one kind of connection: the contract between the pool and a driver.
+
+A connector is any object with ``connect`` and ``close``. Everything else is optional and
+discovered once, when the pool is made (`Hooks`). Two worlds, one contract: for an
+`AsyncPool` the hooks that talk to the server are coroutine functions, the others stay plain.
+
+When each hook is called, and what it may do::
+
+    hook            talks   when
+    connect         yes     a new connection is needed; outside the lock, up to max_connecting at once
+    close           yes     a connection leaves the pool; must not raise for a dead one
+    fileno          no      once, after connect: the socket that may be asked without a round trip
+    is_alive        no      on acquire, after the socket was asked: the driver's own idea of alive
+    ping            yes     on acquire after ping_after idle or when in doubt, and by keepalive; raises when dead
+    is_broken       no      on release: closed, or in a protocol state that nobody can trust
+    in_transaction  no      on release: a transaction was left open
+    rollback        yes     on release, when in_transaction said so (or the driver cannot say)
+    reset           yes     on release, with reset="session": forget all session state
+    transaction     yes     pool.transaction(): a context manager that commits or rolls back
+    terminate       no      cut off without a word: after close(timeout=), a dead loop, a hung peer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+
+
+@runtime_checkable
+class Connector(Protocol[C]):
+    """Opens and closes connections for a threaded `Pool`. See the module for the optional hooks."""
+
+    def connect(self, timeout: float) -> C:
+        """Open one connection within `timeout` seconds, or raise the driver's error."""
+        ...
+
+    def close(self, connection: C) -> None:
+        """Close it. Called once; quiet when the peer is already gone."""
+        ...
+
+
+@runtime_checkable
+class AsyncConnector(Protocol[C]):
+    """Opens and closes connections for an `AsyncPool`: the same contract, awaited."""
+
+    async def connect(self, timeout: float) -> C:
+        """Open one connection within `timeout` seconds, or raise the driver's error."""
+        ...
+
+    async def close(self, connection: C) -> None:
+        """Close it. Called once; quiet when the peer is already gone."""
+        ...
+
+
+OPTIONAL = (
+    "fileno",
+    "is_alive",
+    "ping",
+    "is_broken",
+    "in_transaction",
+    "rollback",
+    "reset",
+    "transaction",
+    "terminate",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks(Generic[C]):
+    """The optional hooks of one connector; None where it has none."""
+
+    fileno: Callable[[C], int | None] | None = None
+    is_alive: Callable[[C], bool] | None = None
+    ping: Callable[[C], Any] | None = None
+    is_broken: Callable[[C], bool] | None = None
+    in_transaction: Callable[[C], bool] | None = None
+    rollback: Callable[[C], Any] | None = None
+    reset: Callable[[C], Any] | None = None
+    transaction: Callable[[C], Any] | None = None
+    terminate: Callable[[C], None] | None = None
+
+    @classmethod
+    def of(cls, connector: object) -> Hooks[Any]:
+        """Look each optional hook up once."""
+        return cls(**{name: getattr(connector, name, None) for name in OPTIONAL})
