@@ -7,24 +7,22 @@ one limit for all. Loops may run in different threads; jobs are carried to the l
 from __future__ import annotations
 
 import asyncio
-import weakref
 from asyncio import _get_running_loop  # the C function: None instead of an error, and no Python frame
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from sys import _getframe
 from time import monotonic
-from types import CodeType, TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
-from weakref import ref
 
 from . import _steps, _upkeep
 from ._core import Lane, Slot
-from ._pool import C, PoolBase
+from ._pool import C, Hold, LeaseBase, PoolBase, stack_of
 from ._sockets import Farewell
 from ._waiters import TaskWaiter
 from .connector import AsyncConnector
 from .durations import Duration, seconds
-from .errors import ConfigError, Error
+from .errors import ConfigError
 from .events import Listener
 from .options import Options, OptionsDict
 
@@ -48,30 +46,12 @@ async def run(steps: _steps.Steps[T]) -> T:
         return value
 
 
-class AsyncLease(Generic[C]):
+class AsyncLease(LeaseBase[C]):
     """A connection in somebody's hands, until `release`, `discard` or the end of its async with block."""
 
-    __slots__ = ("__weakref__", "_code", "_instruction", "_pool", "_scoped", "_slot", "_timeout")
+    __slots__ = ("_errand",)
 
-    _pool: AsyncPool[C]
-    _slot: Slot | None
-    _timeout: Duration | None
-    _scoped: bool
-    _code: CodeType
-    _instruction: int
-
-    @property
-    def connection(self) -> C:
-        """The driver's own connection.
-
-        Raises:
-            cenote.Error: the lease was given back, or has not been awaited.
-        """
-        if self._slot is None:
-            message = "this lease holds no connection: it was given back, or never awaited"
-            raise Error(message)
-        connection: C = self._slot.connection
-        return connection
+    _errand: Errand | None
 
     async def release(self) -> None:
         """Give the connection back, rolled back if a transaction is open. Harmless when done before.
@@ -80,79 +60,98 @@ class AsyncLease(Generic[C]):
         """
         await self.__aexit__(None, None, None)
 
-    def discard(self) -> None:
-        """Close the connection, in the background, instead of giving it back. Harmless after `release`."""
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            _steps.discard(self._pool, slot)
+    def _mark(self, frame: FrameType, *, scoped: bool) -> None:
+        super()._mark(frame, scoped=scoped)
+        errand: Errand | None = getattr(self, "_errand", None)
+        if errand is not None:
+            errand.scoped = scoped
+            errand.at(frame)
 
     async def _acquired(self) -> AsyncLease[C]:
         await self.__aenter__()
         return self
 
     async def __aenter__(self) -> C:
-        """Acquire, unless `acquire` has done so, and hand out the connection itself."""
-        if self._slot is not None:
-            return self.connection
-        pool = self._pool
-        loop = _get_running_loop()
-        lane = pool._core.lanes.get(loop) or pool._enter(loop)
-        slot = pool._core.take(lane, pool._clock())
-        if slot is None or (slot.watch is not None and slot.watch(0)):
-            slot = await pool._acquire(self._timeout, lane, slot)
-        slot.owner = ref(asyncio.current_task(loop))
-        slot.scoped = self._scoped
-        slot.code = self._code
-        slot.instruction = self._instruction
-        self._slot = slot
-        connection: C = slot.connection
+        """Acquire, unless it was a hit, and hand out the connection itself."""
+        hold = self._hold
+        if hold is None:
+            errand: Errand | None = getattr(self, "_errand", None)
+            if errand is None:
+                return self.connection
+            self._errand = None
+            hold = self._hold = await errand.run()
+        connection: C = hold.slot.connection
         return connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the connection back, or close it if the error leaves its state in doubt."""
-        slot = self._slot
-        if slot is None:
+        hold = self._hold
+        if hold is None:
             return
-        self._slot = None
-        pool = self._pool
+        self._hold = None
+        slot = hold.slot
+        slot.hold = hold
+        pool = hold.pool
         if error is not None and _steps.distrusts(pool, error):
             _steps.discard(pool, slot)
-        elif pool._is_clean is None or pool._is_clean(slot.connection) or await run(_steps.tidy(pool, slot)):
-            _steps.give_back(pool, slot)
+            return
+        is_clean = pool._is_clean
+        if is_clean is None or is_clean(slot.connection) or await run(_steps.tidy(pool, slot)):
+            clock = pool._clock
+            put = pool._core.put(slot, clock())
+            if not put:
+                _steps.put_failed(pool, slot, put)
 
-    def __del__(self) -> None:
-        """Report a lease that nobody gave back; see `Core.drop` for what may be done here."""
-        slot = self._slot
-        if slot is not None:
-            self._pool._core.drop(slot)
-            self._pool._wake_upkeep()
 
-    def __repr__(self) -> str:
-        """Name the connection."""
-        state = "no connection" if self._slot is None else f"connection {self._slot.id}"
-        return f"<AsyncLease of {self._pool.name!r}: {state}>"
+class Errand:
+    """An acquire that was no hit, until it is awaited."""
+
+    __slots__ = ("code", "found", "frame", "instruction", "pool", "scoped", "stack", "timeout")
+
+    def __init__(
+        self, pool: AsyncPool[Any], timeout: Duration | None, found: Slot | None, frame: FrameType
+    ) -> None:
+        """Remember what was asked, and where; a slot `found` has something to look into."""
+        self.pool = pool
+        self.timeout = timeout
+        self.found = found
+        self.scoped = True
+        self.stack = stack_of(frame)
+        self.at(frame)
+
+    def at(self, frame: FrameType) -> None:
+        """Note the place that acquires."""
+        self.frame, self.code, self.instruction = id(frame), frame.f_code, frame.f_lasti
+
+    async def run(self) -> Hold:
+        """Acquire."""
+        slot = await self.pool._acquire(self.timeout, self.found, self.stack)
+        slot.owner, slot.scoped = self.frame, self.scoped
+        slot.code, slot.instruction = self.code, self.instruction
+        hold = slot.hold
+        assert isinstance(hold, Hold)
+        slot.hold = None
+        return hold
 
 
 class AsyncTransaction(Generic[C]):
     """The async with block of `AsyncPool.transaction`."""
 
-    __slots__ = ("_block", "_lease")
+    __slots__ = ("_begin", "_block", "_lease")
 
-    def __init__(self, lease: AsyncLease[C]) -> None:
-        """Wrap a lease that will acquire on entering."""
+    def __init__(self, lease: AsyncLease[C], begin: Callable[[C], Any]) -> None:
+        """Wrap a lease that acquires on entering."""
         self._lease = lease
+        self._begin = begin
         self._block: Any = None
 
     async def __aenter__(self) -> C:
         """Acquire and begin."""
-        begin = self._lease._pool._hooks.transaction
-        assert begin is not None
         connection = await self._lease.__aenter__()
         try:
-            self._block = begin(connection)
+            self._block = self._begin(connection)
             await self._block.__aenter__()
         except BaseException:
             self._lease.discard()
@@ -220,6 +219,7 @@ class AsyncPool(PoolBase[C]):
     ) -> None:
         """Understand target and options; open nothing."""
         super().__init__(target, listener, clock, **options)
+        self._lane: Lane | None = None  # of the loop that last asked
         self._jobs: set[asyncio.Task[None]] = set()
         self._timer: _upkeep.LoopTimer = _upkeep.LoopTimer(self)
 
@@ -241,14 +241,36 @@ class AsyncPool(PoolBase[C]):
             ConnectError: no connection could be opened and none is in use that might come back.
             SelfDeadlock: this task holds all there is in with blocks of its own.
         """
-        return self._prepare(timeout, scoped=True)
+        lease: AsyncLease[C] = AsyncLease()
+        frame = _getframe(1)
+        lane = self._lane
+        slot = None
+        loop = _get_running_loop()
+        if lane is None or lane.affinity is not loop:
+            lane = self._core.lanes.get(loop)
+        if lane is not None:
+            clock = self._clock  # calling the attribute itself would look it up as a method first
+            slot = self._core.take(lane, clock())
+            if slot is not None and (slot.watch is None or not slot.watch(0)):
+                slot.owner = id(frame)
+                slot.scoped = True
+                slot.code = frame.f_code
+                slot.instruction = frame.f_lasti
+                lease._hold = slot.hold
+                slot.hold = None
+                return lease
+        lease._hold = None
+        lease._errand = Errand(self, timeout, slot, frame)
+        return lease
 
     def acquire(self, timeout: Duration | None = None) -> Coroutine[Any, Any, AsyncLease[C]]:
         """Lend a connection until `AsyncLease.release`; to be awaited. Like `connection`, which is to be preferred.
 
         A lease may be handed to another task, so `SelfDeadlock` is raised only at the deadline.
         """
-        return self._prepare(timeout, scoped=False)._acquired()
+        lease = self.connection(timeout)
+        lease._mark(_getframe(1), scoped=False)
+        return lease._acquired()
 
     def transaction(self, timeout: Duration | None = None) -> AsyncTransaction[C]:
         """Lend a connection to an async with block in a transaction: commit on success, roll back on error.
@@ -260,24 +282,16 @@ class AsyncPool(PoolBase[C]):
         if self._hooks.transaction is None:
             message = f"pool {self.name!r}: its connector has no transaction(); use connection()"
             raise ConfigError(message)
-        return AsyncTransaction(self._prepare(timeout, scoped=True))
+        lease = self.connection(timeout)
+        lease._mark(_getframe(1), scoped=True)
+        return AsyncTransaction(lease, self._hooks.transaction)
 
-    def _prepare(self, timeout: Duration | None, *, scoped: bool) -> AsyncLease[C]:
-        lease: AsyncLease[C] = AsyncLease()
-        lease._slot = None
-        lease._pool = self
-        lease._timeout = timeout
-        lease._scoped = scoped
-        frame = _getframe(2)
-        lease._code = frame.f_code
-        lease._instruction = frame.f_lasti
-        return lease
-
-    async def _acquire(self, timeout: Duration | None, lane: Lane, found: Slot | None) -> Slot:
+    async def _acquire(self, timeout: Duration | None, found: Slot | None, stack: frozenset[int]) -> Slot:
         loop = asyncio.get_running_loop()
         if len(self._core.lanes) > 1:
             self._sweep()
-        waiter = TaskWaiter(lane, ref(asyncio.current_task(loop)), loop)
+        self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
+        waiter = TaskWaiter(lane, loop, stack)
         return await run(_steps.acquire(self, waiter, found, self._deadline(timeout)))
 
     # ── loops ───────────────────────────────────────────────────────────────────────────────────
@@ -312,11 +326,11 @@ class AsyncPool(PoolBase[C]):
             PoolTimeout, PoolFull, PoolClosed, SelfDeadlock: see `connection`.
         """
         deadline = self._deadline(timeout)
-        lease = self._prepare(timeout, scoped=True)
+        lease = self.connection(timeout)
         await lease.__aenter__()
-        assert lease._slot is not None
+        assert lease._hold is not None
         try:
-            await run(_steps.ping(self, lease._slot, deadline))
+            await run(_steps.ping(self, lease._hold.slot, deadline))
         except BaseException:
             lease.discard()
             raise
@@ -329,7 +343,7 @@ class AsyncPool(PoolBase[C]):
         """
         loop = asyncio.get_running_loop()
         self._sweep()
-        ender = TaskWaiter(Lane(loop), None, loop)
+        ender = TaskWaiter(Lane(loop), loop)
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:
@@ -394,6 +408,7 @@ class AsyncPool(PoolBase[C]):
 
     def _forked(self) -> None:
         super()._forked()
+        self._lane = None
         self._jobs = set()
         self._timer = _upkeep.LoopTimer(self)
 

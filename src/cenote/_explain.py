@@ -6,7 +6,6 @@ file and line.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from .options import scrub
 if TYPE_CHECKING:
     from types import CodeType
 
-    from ._core import Core, Slot
+    from ._core import Core
 
 SHOWN_HOLDERS = 3
 
@@ -30,13 +29,11 @@ class Holder:
         connection: its number in the pool.
         site: where in the code it was acquired, ``file:line in function``.
         held: seconds since then.
-        owner: the thread or task that acquired it.
     """
 
     connection: int
     site: str
     held: float
-    owner: str
 
     def __str__(self) -> str:
         """Say it in one phrase."""
@@ -54,19 +51,11 @@ def site(code: CodeType | None, instruction: int) -> str:
 def holders(core: Core, now: float) -> list[Holder]:
     """Who holds a connection, the longest hold first. Looks at the slots without the lock."""
     held = [
-        Holder(slot.id, site(slot.code, slot.instruction), max(now - slot.since, 0.0), _owner(slot))
+        Holder(slot.id, site(slot.code, slot.instruction), max(now - slot.since, 0.0))
         for slot in tuple(core.slots)
-        if slot.owner is not None
+        if slot.held
     ]
     return sorted(held, key=lambda holder: -holder.held)
-
-
-def _owner(slot: Slot) -> str:
-    owner = slot.owner() if callable(slot.owner) else slot.owner
-    if isinstance(owner, int):
-        names = (thread.name for thread in threading.enumerate() if thread.ident == owner)
-        return f"thread {next(names, owner)!r}"
-    return f"task {owner.get_name()!r}" if hasattr(owner, "get_name") else "a task that is gone"
 
 
 def counts(core: Core) -> str:
@@ -81,7 +70,7 @@ def counts(core: Core) -> str:
 
 def phase(core: Core) -> Phase:
     """What a caller in the queue is really waiting for."""
-    return "wait" if any(slot.owner is not None for slot in tuple(core.slots)) else "connect"
+    return "wait" if any(slot.held for slot in tuple(core.slots)) else "connect"
 
 
 def timed_out(name: str, core: Core, during: Phase, waited: float, now: float) -> str:
@@ -113,5 +102,5 @@ def last_error(core: Core) -> str:
 
 def describe(core: Core, error: BaseException) -> str:
     """One line about a driver's error, without a secret that it may quote from the URL."""
-    text = scrub(" ".join(str(error).split()), core.options.dsn)
+    text = " ".join(scrub(str(error), core.options.dsn).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _explain, _fork, _steps
@@ -13,7 +13,7 @@ from ._deadline import current_deadline
 from ._explain import Holder
 from .connector import Hooks
 from .durations import Duration, seconds
-from .errors import ConfigError
+from .errors import ConfigError, Error
 from .options import Options, OptionsDict, default_name
 from .stats import Stats
 
@@ -22,6 +22,78 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 Forever = float("inf")
+
+
+class Hold:
+    """The proof that somebody has a connection: on its slot while nobody has, else on one lease and nowhere else.
+
+    When that lease is collected without release, the hold goes with it and reports so. A finalizer
+    on the lease itself would run at the end of every use, and cost more than all the rest of it.
+    """
+
+    __slots__ = ("pool", "slot")
+
+    def __init__(self, pool: PoolBase[Any], slot: Slot) -> None:
+        """Stand for one slot."""
+        self.pool = pool
+        self.slot = slot
+
+    def __del__(self) -> None:
+        """Report the leak; see `Core.drop` for what may be done here."""
+        slot = self.slot
+        if slot.held:
+            self.pool._core.drop(slot)
+            self.pool._wake_upkeep()
+
+
+class LeaseBase(Generic[C]):
+    """A connection in somebody's hands; the faces add the with block and `release`."""
+
+    __slots__ = ("__weakref__", "_hold")
+
+    _hold: Hold | None
+
+    @property
+    def connection(self) -> C:
+        """The driver's own connection.
+
+        Raises:
+            cenote.Error: the lease was given back, or has not been awaited.
+        """
+        if self._hold is None:
+            message = "this lease holds no connection: it was given back, or never awaited"
+            raise Error(message)
+        connection: C = self._hold.slot.connection
+        return connection
+
+    def discard(self) -> None:
+        """Close the connection, in the background, instead of giving it back. Harmless after `release`."""
+        hold = self._hold
+        if hold is not None:
+            self._hold = None
+            hold.slot.hold = hold
+            _steps.discard(hold.pool, hold.slot)
+
+    def _mark(self, frame: FrameType, *, scoped: bool) -> None:
+        """Note another place as the one that acquired it."""
+        if self._hold is not None:
+            slot = self._hold.slot
+            slot.owner, slot.code, slot.instruction = id(frame), frame.f_code, frame.f_lasti
+            slot.scoped = scoped
+
+    def __repr__(self) -> str:
+        """Name the connection."""
+        state = "no connection" if self._hold is None else f"connection {self._hold.slot.id}"
+        return f"<{type(self).__name__}: {state}>"
+
+
+def stack_of(frame: FrameType | None) -> frozenset[int]:
+    """The frames beneath a caller, whose with blocks cannot end before it returns."""
+    frames = set()
+    while frame is not None:
+        frames.add(id(frame))
+        frame = frame.f_back
+    return frozenset(frames)
 
 
 class PoolBase(Generic[C]):
@@ -119,6 +191,10 @@ class PoolBase(Generic[C]):
         else:
             limit = seconds(timeout, option="timeout")
         return min(Forever if limit is None else self._clock() + limit, current_deadline())
+
+    def _hold(self, slot: Slot) -> Hold:
+        """Make the hold of a new connection."""
+        return Hold(self, slot)
 
     def _fileno(self, slot: Slot) -> int | None:
         """The connection's socket as its driver knows it now; None when it has none, or none any more."""

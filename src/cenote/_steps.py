@@ -165,13 +165,12 @@ def distrusts(pool: PoolBase[Any], error: BaseException | None) -> bool:
     return not isinstance(error, Exception) or isinstance(error, OSError)  # TimeoutError is an OSError
 
 
-def give_back(pool: PoolBase[Any], slot: Slot) -> None:
-    """Return a connection in good order to the pool."""
-    core = pool._core
-    if not core.put(slot, pool._clock()):
-        _under_lock(pool, core.release, slot)
-    elif not core.calm:
-        _under_lock(pool, core.settle)
+def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None) -> None:  # noqa: FBT001 - passed on
+    """Go on where `Core.put` could not finish without the lock."""
+    if outcome is None:
+        _under_lock(pool, pool._core.settle)
+    else:
+        _under_lock(pool, pool._core.release, slot)
 
 
 def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
@@ -181,6 +180,7 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         connection = yield partial(pool._connect, pool._options.connect_timeout)
         slot.connection = connection
         slot.watch = _watch(pool, slot)
+        slot.hold = pool._hold(slot)
     except BaseException as error:
         failed = isinstance(error, Exception)
         _under_lock(pool, core.dial_failed, slot, error if failed else None)

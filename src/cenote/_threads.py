@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from sys import _getframe
-from threading import get_ident
 from time import monotonic
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
 from ._core import Slot
-from ._pool import C, PoolBase
+from ._pool import C, LeaseBase, PoolBase, stack_of
 from ._sockets import Farewell
 from ._waiters import ThreadWaiter
 from .connector import Connector
 from .durations import Duration, seconds
-from .errors import ConfigError, Error
+from .errors import ConfigError
 from .events import Listener
 from .options import Options, OptionsDict
 
@@ -40,91 +39,64 @@ def run(steps: _steps.Steps[T]) -> T:
         return value
 
 
-class Lease(Generic[C]):
+class Lease(LeaseBase[C]):
     """A connection in somebody's hands, until `release`, `discard` or the end of its with block."""
 
-    __slots__ = ("__weakref__", "_pool", "_slot")
-
-    _pool: Pool[C]
-    _slot: Slot | None
-
-    @property
-    def connection(self) -> C:
-        """The driver's own connection.
-
-        Raises:
-            cenote.Error: the lease was given back.
-        """
-        if self._slot is None:
-            message = "this lease was given back; acquire another one"
-            raise Error(message)
-        connection: C = self._slot.connection
-        return connection
+    __slots__ = ()
 
     def release(self) -> None:
         """Give the connection back, rolled back if a transaction is open. Harmless when done before."""
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            self._pool._release(slot)
-
-    def discard(self) -> None:
-        """Close the connection instead of giving it back. Harmless after `release`."""
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            _steps.discard(self._pool, slot)
+        self.__exit__(None, None, None)
 
     def __enter__(self) -> C:
         """Hand out the connection itself."""
-        return self.connection
+        hold = self._hold
+        connection: C = self.connection if hold is None else hold.slot.connection
+        return connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the connection back, or close it if the error leaves its state in doubt."""
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            if error is not None and _steps.distrusts(self._pool, error):
-                _steps.discard(self._pool, slot)
-            else:
-                self._pool._release(slot)
-
-    def __del__(self) -> None:
-        """Report a lease that nobody gave back; see `Core.drop` for what may be done here."""
-        slot = self._slot
-        if slot is not None:
-            self._pool._core.drop(slot)
-            self._pool._wake_upkeep()
-
-    def __repr__(self) -> str:
-        """Name the connection."""
-        state = "given back" if self._slot is None else f"connection {self._slot.id}"
-        return f"<Lease of {self._pool.name!r}: {state}>"
+        hold = self._hold
+        if hold is None:
+            return
+        self._hold = None
+        slot = hold.slot
+        slot.hold = hold
+        pool = hold.pool
+        if error is not None and _steps.distrusts(pool, error):
+            _steps.discard(pool, slot)
+            return
+        is_clean = pool._is_clean
+        if is_clean is None or is_clean(slot.connection) or run(_steps.tidy(pool, slot)):
+            clock = pool._clock
+            put = pool._core.put(slot, clock())
+            if not put:
+                _steps.put_failed(pool, slot, put)
 
 
 class Transaction(Generic[C]):
     """The with block of `Pool.transaction`."""
 
-    __slots__ = ("_block", "_lease")
+    __slots__ = ("_begin", "_block", "_lease")
 
-    def __init__(self, lease: Lease[C]) -> None:
+    def __init__(self, lease: Lease[C], begin: Callable[[C], Any]) -> None:
         """Wrap a lease that has its connection."""
         self._lease = lease
+        self._begin = begin
         self._block: Any = None
 
     def __enter__(self) -> C:
         """Begin."""
-        begin = self._lease._pool._hooks.transaction
-        assert begin is not None
+        connection = self._lease.connection
         try:
-            self._block = begin(self._lease.connection)
+            self._block = self._begin(connection)
             self._block.__enter__()
         except BaseException:
             self._lease.discard()
             raise
-        return self._lease.connection
+        return connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -207,14 +179,28 @@ class Pool(PoolBase[C]):
             ConnectError: no connection could be opened and none is in use that might come back.
             SelfDeadlock: this thread holds all there is in with blocks of its own.
         """
-        return self._lend(timeout, scoped=True)
+        frame = _getframe(1)
+        clock = self._clock  # calling the attribute itself would look it up as a method first
+        slot = self._core.take(self._lane, clock())
+        if slot is None or (slot.watch is not None and slot.watch(0)):
+            slot = self._acquire(timeout, slot, frame)
+        slot.owner = id(frame)
+        slot.scoped = True
+        slot.code = frame.f_code
+        slot.instruction = frame.f_lasti
+        lease: Lease[C] = Lease()
+        lease._hold = slot.hold
+        slot.hold = None
+        return lease
 
     def acquire(self, timeout: Duration | None = None) -> Lease[C]:
         """Lend a connection until `Lease.release`. Like `connection`, which is to be preferred.
 
         A lease may be handed to another thread, so `SelfDeadlock` is raised only at the deadline.
         """
-        return self._lend(timeout, scoped=False)
+        lease = self.connection(timeout)
+        lease._mark(_getframe(1), scoped=False)
+        return lease
 
     def transaction(self, timeout: Duration | None = None) -> Transaction[C]:
         """Lend a connection to a with block in a transaction: commit on success, roll back on error.
@@ -226,30 +212,13 @@ class Pool(PoolBase[C]):
         if self._hooks.transaction is None:
             message = f"pool {self.name!r}: its connector has no transaction(); use connection()"
             raise ConfigError(message)
-        return Transaction(self._lend(timeout, scoped=True))
+        lease = self.connection(timeout)
+        lease._mark(_getframe(1), scoped=True)
+        return Transaction(lease, self._hooks.transaction)
 
-    def _lend(self, timeout: Duration | None, *, scoped: bool) -> Lease[C]:
-        lease: Lease[C] = Lease()
-        lease._slot = None
-        lease._pool = self
-        slot = self._core.take(self._lane, self._clock())
-        if slot is None or (slot.watch is not None and slot.watch(0)):
-            slot = self._acquire(timeout, slot)
-        frame = _getframe(2)
-        slot.owner = get_ident()
-        slot.scoped = scoped
-        slot.code = frame.f_code
-        slot.instruction = frame.f_lasti
-        lease._slot = slot
-        return lease
-
-    def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
-        waiter = ThreadWaiter(self._lane, get_ident())
+    def _acquire(self, timeout: Duration | None, found: Slot | None, frame: FrameType) -> Slot:
+        waiter = ThreadWaiter(self._lane, stack_of(frame))
         return run(_steps.acquire(self, waiter, found, self._deadline(timeout)))
-
-    def _release(self, slot: Slot) -> None:
-        if self._is_clean is None or self._is_clean(slot.connection) or run(_steps.tidy(self, slot)):
-            _steps.give_back(self, slot)
 
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
@@ -261,10 +230,10 @@ class Pool(PoolBase[C]):
             PoolTimeout, PoolFull, PoolClosed, SelfDeadlock: see `connection`.
         """
         deadline = self._deadline(timeout)
-        lease = self._lend(timeout, scoped=True)
-        assert lease._slot is not None
+        lease = self.connection(timeout)
+        assert lease._hold is not None
         try:
-            run(_steps.ping(self, lease._slot, deadline))
+            run(_steps.ping(self, lease._hold.slot, deadline))
         except BaseException:
             lease.discard()
             raise
@@ -275,7 +244,7 @@ class Pool(PoolBase[C]):
 
         Waits for them; what has not come back after `timeout` is cut off. Harmless when done before.
         """
-        ender = ThreadWaiter(self._lane, get_ident())
+        ender = ThreadWaiter(self._lane)
         run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
 
     def __enter__(self) -> Pool[C]:

@@ -19,9 +19,9 @@ class ThreadWaiter(Waiter):
 
     __slots__ = ("_gate",)
 
-    def __init__(self, lane: Lane, owner: object) -> None:
+    def __init__(self, lane: Lane, stack: frozenset[int] = frozenset()) -> None:
         """Close the gate."""
-        super().__init__(lane, owner)
+        super().__init__(lane, stack)
         self._gate = allocate_lock()
         self._gate.acquire()
 
@@ -40,9 +40,11 @@ class TaskWaiter(Waiter):
 
     __slots__ = ("_future", "_loop")
 
-    def __init__(self, lane: Lane, owner: object, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, lane: Lane, loop: asyncio.AbstractEventLoop, stack: frozenset[int] = frozenset()
+    ) -> None:
         """Make the future under the running loop."""
-        super().__init__(lane, owner)
+        super().__init__(lane, stack)
         self._loop = loop
         self._future = loop.create_future()
 

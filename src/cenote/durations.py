@@ -47,17 +47,16 @@ def seconds(value: Duration, *, option: str) -> float:
     Raises:
         ConfigError: it is no duration, has no unit, is negative, is not finite or is longer than 100 years.
     """
-    if isinstance(value, str):
-        length = _parse(value, option)
-    elif isinstance(value, timedelta):
-        length = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        length = value
+    given: object = value  # callers hand over what they were given, whatever its type
+    if isinstance(given, str):
+        length = _parse(given, option)
+    elif isinstance(given, timedelta):
+        length = given.total_seconds()
+    elif isinstance(given, (int, float)) and not isinstance(given, bool):
+        length = given
     else:
-        message = (
-            f"{option}: not a duration, got {_shown(value)}; write seconds, a timedelta, or text like '15m'"
-        )
-        raise ConfigError(message)
+        problem = f"not a duration, got {_shown(given)}"
+        raise ConfigError(f"{option}: {problem}; write seconds, a timedelta, or text like '15m'")
     if not 0 <= length <= LONGEST:  # also what catches nan
         message = (
             f"{option}: must be from 0 to 100 years, got {_shown(value)}; write for example '30s' or '15m'"
@@ -88,7 +87,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _parse(text: str, option: str) -> float:
-    """Read Go's duration syntax; exact to the last bit, since ``100 * 1e-6`` is not ``1e-4``."""
+    """Read Go's duration syntax; exact to the last bit, since ``0.07 * 3600`` is not 252."""
     if text == "0":
         return 0.0
     match = _TEXT.fullmatch(text) if len(text) <= _MAX_TEXT else None

@@ -242,6 +242,8 @@ def _whole(least: int, example: int) -> _Kind:
 
 def _length(example: str, *, zero: bool = False) -> _Kind:
     def check(value: object, label: str) -> object:
+        if isinstance(value, str) and redact(value) != value:
+            return None  # a URL in the wrong place: only `_Spec.read` knows how to show it
         length = seconds(value, option=label)  # type: ignore[arg-type]  # it refuses what is no Duration
         return length if length > 0 or zero else None
 
@@ -256,7 +258,9 @@ def _choice(*words: str) -> _Kind:
 
 
 def _label(value: object, _: str) -> object:
-    return value if isinstance(value, str) and value.strip() and value.isprintable() else None
+    """Accept a name that may stand in every log and metric, hence no URL with a password."""
+    readable = isinstance(value, str) and value.strip() and value.isprintable() and redact(value) == value
+    return value if readable else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +313,9 @@ _SPECS = {
     "max_overflow": _Spec(_whole(1, 10), "most extra connections with on_full overflow"),
     "max_connecting": _Spec(_whole(1, 4), "most dials at once"),
     "name": _Spec(
-        _Kind(_label, "printable text", "'orders'", "NAME"), "name in logs and metrics", "the URL's own"
+        _Kind(_label, "printable text without a password", "'orders'", "NAME"),
+        "name in logs and metrics",
+        "the URL's own",
     ),
     "reset": _Spec(_choice("session"), "session state cleared on release", "not cleared"),
     "warn_held": _Spec(_length("30s"), "held for longer, a connection is reported", "never"),
@@ -424,9 +430,10 @@ def redact(url: str) -> str:
 
 
 def scrub(text: str, url: str | None) -> str:
-    """Replace in `text` the secrets that `url` holds, as they stand there and percent-decoded, by ``***``."""
+    """Replace in `text` the secrets that `url` holds by ``***``, as they stand there and decoded."""
     found = {url[first:last] for first, last in _secrets(url)} if url else set()
-    for secret in sorted(found | {unquote(one) for one in found}, key=len, reverse=True):
+    plain = {re.sub(r"\\(.)", r"\1", one.removeprefix("'").removesuffix("'")) for one in found}
+    for secret in sorted(found | plain | {unquote(one) for one in found}, key=len, reverse=True):
         text = text.replace(secret, "***") if secret else text
     return text
 
@@ -442,9 +449,9 @@ def _secrets(url: str) -> Iterator[tuple[int, int]]:
         yield colon.end(), len(url)  # scheme://user:password, the host forgotten
     for match in _PARAMETER.finditer(url):
         if _SECRET.search(unquote(match[1]).lower().replace("_", "").replace("-", "")):
-            value = (_NEXT_PARAMETER.search if scheme else _KEYWORD_VALUE.match)(url, match.end())
-            if value:
-                yield match.end(), value.start() if scheme else value.end()
+            # Either pattern matches somewhere in every text.
+            value = next((_NEXT_PARAMETER if scheme else _KEYWORD_VALUE).finditer(url, match.end()))
+            yield match.end(), value.start() if scheme else value.end()
 
 
 def _authority(url: str, start: int) -> str:
@@ -478,10 +485,8 @@ def split_url(url: str) -> tuple[dict[str, str], str]:
         if name not in _SPECS:
             kept.append(parameter)
         elif name in taken:
-            message = (
-                f"{name} (in the URL): given twice, got {_shown(unquote(value))} again; keep one of them"
-            )
-            raise ConfigError(message)
+            again = _shown(unquote(value))
+            raise ConfigError(f"{name} (in the URL): given twice, got {again} again; keep one of them")
         else:
             taken[name] = unquote(value)
     if not taken:
@@ -490,13 +495,15 @@ def split_url(url: str) -> tuple[dict[str, str], str]:
 
 
 def default_name(url: str) -> str:
-    """Name a pool after its URL, without password and query: ``"app@db/app"``, a file's name, ``":memory:"``."""
-    text = redact(url).strip()
+    """Name a pool after its URL, without password and query: ``"app@db/app"``, ``"orders.db"``."""
+    text = "".join(letter for letter in redact(url) if letter.isprintable()).strip()
     scheme = _SCHEME.match(text)
     if not scheme:
         return "pool"
     kind = scheme[0].removesuffix("://").lower()
     place = re.sub(r"(?::|%3[Aa])\*\*\*", "", text[scheme.end() :].partition("?")[0], count=1)
     if kind.partition("+")[0] in {"sqlite", "unix"}:
-        return place.rstrip("/").rpartition("/")[2] or ":memory:"
-    return place.lstrip("@").strip("/") or kind
+        name = place.rstrip("/").rpartition("/")[2] or ":memory:"
+    else:
+        name = place.lstrip("@").strip("/")
+    return name if _label(name, "name") else kind

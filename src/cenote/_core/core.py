@@ -17,6 +17,8 @@ TRIES_FROM_POOL = 2
 class Core(Upkeep):
     """One pool. `take`, `put` and `drop` run without the lock, all other methods need it."""
 
+    __slots__ = ()
+
     def __init__(
         self, options: Options, *, random: Callable[[], float] = _random.random, eventful: bool = False
     ) -> None:
@@ -43,8 +45,8 @@ class Core(Upkeep):
             idle[slot] = slot
         return None
 
-    def put(self, slot: Slot, now: float) -> bool:
-        """Return a slot to its shelf, in calm. True: settle unless it is calm still. False: `release` it."""
+    def put(self, slot: Slot, now: float) -> bool | None:
+        """Return a slot to its shelf, in calm. False: it could not be, `release` it. None: it was, but `settle`."""
         if not self.calm or now >= slot.expires_at:
             return False
         held = now - slot.since
@@ -52,10 +54,9 @@ class Core(Upkeep):
             with self.lock:
                 self.hold_time.record(held)
         slot.uses += 1
-        slot.owner = None
         slot.since = now
         slot.lane.idle[slot] = slot
-        return True
+        return self.calm or None
 
     def drop(self, slot: Slot) -> None:
         """Note a lease that was collected without release. Finalizers call this: no lock, no other work."""
@@ -98,7 +99,7 @@ class Core(Upkeep):
             del waiter.lane.waiters[waiter]
             self._left_queue(waiter, now)
             self._note("gave_up", now, None, "timeout" if timed_out else "cancelled")
-            if timed_out and self._holds_all(waiter.owner, scoped=False):
+            if timed_out and self._holds_all(waiter.stack, scoped=False):
                 waiter.refusal = "deadlock"
             elif timed_out:
                 self.timeouts += 1
@@ -128,7 +129,7 @@ class Core(Upkeep):
         elif not again and self._full():
             self.rejected += 1
             self._refuse(waiter, "full", now)
-        elif self._holds_all(waiter.owner, scoped=True):
+        elif self._holds_all(waiter.stack, scoped=True):
             self._refuse(waiter, "deadlock", now)
         else:
             self._queue(waiter, now, ahead=again)
@@ -150,14 +151,14 @@ class Core(Upkeep):
         """Whether the queue, beyond those whom free places will serve, has no room for one more."""
         return self.in_use() + self.overdue + self.waiting() - self.limit >= self.queue_limit
 
-    def _holds_all(self, owner: object, *, scoped: bool) -> bool:
-        """Whether every place is in use by this owner, who would wait for itself.
+    def _holds_all(self, stack: frozenset[int], *, scoped: bool) -> bool:
+        """Whether every place is in use by frames on the caller's own stack, which cannot go on without it.
 
         A lease of `acquire()` may have been handed on, so only with blocks (`scoped`) prove it at
         once; for the others the caller's deadline comes first.
         """
         return len(self.slots) >= self.limit and all(
-            slot.state is State.OPEN and slot.owner == owner and (slot.scoped or not scoped)
+            slot.held and slot.owner in stack and (slot.scoped or not scoped)
             for slot in self.slots
         )
 

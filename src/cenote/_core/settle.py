@@ -9,6 +9,8 @@ from .state import NEVER, Lane, Refusal, Slot, State, Todo, Waiter
 class Settling(Ledger):
     """What every transition ends with. All methods need the lock."""
 
+    __slots__ = ()
+
     def settle(self, now: float) -> Todo:
         """Restore the invariants, and hand out what is to be done for it and for the transition before."""
         assert self.lock.locked()

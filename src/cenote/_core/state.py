@@ -36,6 +36,7 @@ class Slot:
         "connection",
         "expires_at",
         "generation",
+        "hold",
         "id",
         "instruction",
         "lane",
@@ -67,8 +68,10 @@ class Slot:
         self.since = now
         self.answered_at = now  # last time a keepalive ping was answered
         self.rested = 0.0  # how long it had been idle when it was last granted
-        # Written by the holder alone while in use; owner is None whenever nobody holds it.
-        self.owner: object = None
+        # Written by the holder alone, and of meaning only while `held`; the owner is the id of the
+        # frame that acquired it.
+        self.owner = 0
+        self.hold: object = None  # the face's own, see Hold in _pool
         self.scoped = False  # held by a with block, which only the same thread or task can leave
         self.code: CodeType | None = None
         self.instruction = 0
@@ -76,16 +79,21 @@ class Slot:
         self.warned_for = -NEVER  # the `since` of the hold that warn_held was logged for
         self.overdue = False
 
+    @property
+    def held(self) -> bool:
+        """Whether a lease has it; upkeep and callers that still check it do not count."""
+        return self.state is State.OPEN and self.hold is None
+
 
 class Waiter:
     """A caller in the queue. `accepts` and `wake` are the world's own; the rest belongs to the core."""
 
-    __slots__ = ("cause", "deaths", "fresh", "lane", "owner", "queued_at", "refusal", "slot", "surplus", "ticket")
+    __slots__ = ("cause", "deaths", "fresh", "lane", "queued_at", "refusal", "slot", "stack", "surplus", "ticket")
 
-    def __init__(self, lane: Lane, owner: object) -> None:
-        """Prepare to ask; nothing is queued yet."""
+    def __init__(self, lane: Lane, stack: frozenset[int] = frozenset()) -> None:
+        """Prepare to ask; nothing is queued yet. `stack` is what `Slot.owner` may be if the caller holds it."""
         self.lane = lane
-        self.owner = owner
+        self.stack = stack
         self.slot: Slot | None = None
         self.refusal: Refusal | None = None
         self.cause: BaseException | None = None  # of a refusal for a connect error

@@ -30,6 +30,8 @@ BATCH = 64
 class Upkeep(Settling):
     """The part of the core that time drives. All methods need the lock."""
 
+    __slots__ = ()
+
     def tick(self, now: float) -> Todo:
         """Do what is due."""
         self._expire_old(now)
@@ -119,7 +121,7 @@ class Upkeep(Settling):
         if self.warn_held == NEVER:
             return
         for slot in self.slots:
-            held = slot.owner is not None and now - slot.since >= self.warn_held
+            held = slot.held and now - slot.since >= self.warn_held
             if held and slot.warned_for != slot.since:
                 slot.warned_for = slot.since
                 self.todo.warn.append(slot)

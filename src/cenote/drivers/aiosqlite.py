@@ -1,0 +1,130 @@
+"""SQLite through aiosqlite, for asyncio: the same databases and the same settings as `cenote.drivers.sqlite`.
+
+aiosqlite gives each connection a thread. Two things of that thread concern a pool: it must be gone when the
+connection is closed, and it may still be at work on a statement whose task was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from typing import Any
+
+import aiosqlite
+
+from cenote.drivers._common import async_transaction
+from cenote.drivers.sqlite import Database
+
+_ROWS_PER_VISIT = 64  # aiosqlite's own default for fetching rows from its thread
+
+
+class Connection(aiosqlite.Connection):
+    """An `aiosqlite.Connection` that knows whether its thread is still busy with what nobody waits for."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, _ROWS_PER_VISIT)
+        # A connection that was never closed must not keep the interpreter from exiting.
+        self._thread.daemon = True
+        # Each is written by one thread only: the loop's and the connection's own.
+        self._asked = 0
+        self._answered = 0
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Count what is asked of the thread and what it has done, seen before the result arrives."""
+
+        def counted() -> Any:
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self._answered += 1
+
+        self._asked += 1
+        execute: Any = super()._execute
+        return await execute(counted)
+
+
+class AioSQLiteConnector(Database):
+    """Opens `aiosqlite.Connection` for an `AsyncPool`, in autocommit. See `Database` for its arguments."""
+
+    async def connect(self, timeout: float) -> Connection:
+        """Open one connection, in a thread of its own."""
+        opened: list[sqlite3.Connection] = []
+        left = False
+
+        def open_or_drop() -> sqlite3.Connection:
+            connection = self.open(timeout)
+            opened.append(connection)
+            if left:
+                connection.close()
+            return connection
+
+        try:
+            async with asyncio.timeout(timeout):
+                connection = Connection(open_or_drop)
+                await connection
+                return connection
+        except BaseException:
+            # The thread opens on; in whichever order, one of the two sees what the other has done.
+            left = True
+            for late in opened:
+                late.close()
+            raise
+
+    @staticmethod
+    async def close(connection: Connection) -> None:
+        """Close it, and wait for its thread to end; a statement nobody waits for is interrupted."""
+        if connection._running:
+            if AioSQLiteConnector.is_broken(connection):
+                AioSQLiteConnector._interrupt(connection)
+            await connection.close()
+            connection._thread.join()  # its last act was to report the end
+
+    @staticmethod
+    def is_alive(connection: Connection) -> bool:
+        """Say whether it is open."""
+        return connection._running
+
+    @staticmethod
+    def is_broken(connection: Connection) -> bool:
+        """Say whether it is closed, or its thread still works on something a cancelled task asked for."""
+        return connection._asked != connection._answered or not connection._running
+
+    @staticmethod
+    def in_transaction(connection: Connection) -> bool:
+        """Say whether a transaction is open."""
+        return connection.in_transaction
+
+    @staticmethod
+    async def ping(connection: Connection) -> None:
+        """Run the least statement."""
+        await (await connection.execute("SELECT 1")).close()
+
+    @staticmethod
+    async def rollback(connection: Connection) -> None:
+        """Roll back what was left open."""
+        await connection.rollback()
+
+    def transaction(self, connection: Connection) -> AbstractAsyncContextManager[None]:
+        """Return a block that commits or rolls back."""
+        begin = partial(connection.execute, self.transaction_begin())
+        return async_transaction(begin, connection.commit, connection.rollback)
+
+    @staticmethod
+    def terminate(connection: Connection) -> None:
+        """Interrupt the statement under way and tell the thread to end, from any thread, loop or no loop."""
+        if not connection._running:
+            return
+        AioSQLiteConnector._interrupt(connection)
+        # `stop` takes a future from this thread's loop, which may be closed; without a loop it does without.
+        loopless = threading.Thread(target=connection.stop)
+        loopless.start()
+        loopless.join()
+
+    @staticmethod
+    def _interrupt(connection: Connection) -> None:
+        with suppress(ValueError, sqlite3.ProgrammingError):  # closed meanwhile
+            connection._conn.interrupt()

@@ -1,0 +1,189 @@
+"""PostgreSQL through asyncpg, for asyncio.
+
+asyncpg keeps two things to itself that a pool must know: whether an operation is still under way, and the
+socket. Both are looked at here from outside, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from cenote import _sockets
+from cenote.drivers._urls import Reader, check_hosts, duration, take_parameters, whole, with_scheme
+from cenote.errors import ConfigError
+from cenote.options import redact
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+_URL_PARAMETERS: dict[str, Reader] = {
+    "statement_cache_size": whole,
+    "max_cached_statement_lifetime": whole,
+    "max_cacheable_statement_size": whole,
+    "command_timeout": duration,
+}
+
+
+class AsyncpgConnector:
+    """Opens `asyncpg.Connection` for an `AsyncPool`; asyncpg is always in autocommit."""
+
+    def __init__(self, dsn: str, **kwargs: Any) -> None:
+        """Read the address; opens nothing.
+
+        Args:
+            dsn: a ``postgresql://`` URL.
+            kwargs: what `asyncpg.connect` accepts, for example ``statement_cache_size=0`` behind PgBouncer.
+
+        Raises:
+            ConfigError: a port makes no sense.
+        """
+        check_hosts(dsn)
+        self._dsn = dsn
+        self._kwargs = kwargs
+
+    @classmethod
+    def from_url(cls, url: str) -> AsyncpgConnector:
+        """Make one from ``postgresql+asyncpg://``; cache sizes and `command_timeout` may be in the query."""
+        keywords, rest = take_parameters(url, _URL_PARAMETERS)
+        return cls(with_scheme(rest, "postgresql"), **keywords)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({redact(self._dsn)!r})"
+
+    async def connect(self, timeout: float) -> Connection:
+        """Open one connection.
+
+        Raises:
+            ConfigError: asyncpg cannot read the URL, which it does only here, before it dials.
+        """
+        try:
+            return await asyncpg.connect(self._dsn, timeout=timeout, **self._kwargs)
+        except ValueError as error:
+            kind = type(error).__name__
+        # Out of the except clause and without asyncpg's text: it may quote any part of the URL.
+        raise ConfigError(
+            f"asyncpg cannot read {redact(self._dsn)!r} ({kind}); check its host, port and parameters"
+        )
+
+    @staticmethod
+    async def close(connection: Connection) -> None:
+        """Say goodbye and wait until the transport is closed; a statement under way is cancelled first."""
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await connection.close()
+
+    @staticmethod
+    def fileno(connection: Connection) -> int | None:
+        """Return the transport's socket, also below TLS and under uvloop; None when it is closed."""
+        if (
+            connection.is_closed() or _loop(connection).is_closed()
+        ):  # uvloop closes the socket and keeps its number
+            return None
+        found = _transport(connection).get_extra_info("socket")
+        fileno: int = -1 if found is None else found.fileno()
+        return None if fileno < 0 else fileno
+
+    @staticmethod
+    def is_alive(connection: Connection) -> bool:
+        """Say whether asyncpg thinks it open."""
+        return not connection.is_closed()
+
+    @staticmethod
+    def is_broken(connection: Connection) -> bool:
+        """Say whether it is closed, or an operation or its cancellation is still under way.
+
+        A task that outlived its lease may have left one running, and asyncpg has no public name for that.
+        While there is one, the protocol holds the future that somebody waits for, and only then.
+        """
+        if connection.is_closed():
+            return True
+        protocol = connection._protocol  # type: ignore[attr-defined]
+        for held in gc.get_referents(protocol):  # noqa: SIM110 - any() is slower
+            if type(held) is asyncio.Future:
+                return True
+        return False
+
+    @staticmethod
+    def in_transaction(connection: Connection) -> bool:
+        """Say whether a transaction is open, failed or not."""
+        return connection.is_in_transaction()
+
+    @staticmethod
+    async def ping(connection: Connection) -> None:
+        """Ask for the least there is: asyncpg stumbles over the answer to an empty statement."""
+        await connection.execute("SELECT 1")
+
+    @staticmethod
+    async def rollback(connection: Connection) -> None:
+        """Roll back what was left open, and let asyncpg forget the block it belonged to."""
+        connection._top_xact = None  # type: ignore[attr-defined]
+        await connection.execute("ROLLBACK")
+
+    @staticmethod
+    async def reset(connection: Connection) -> None:
+        """Forget settings, cursors, listeners and advisory locks, by asyncpg's own reset."""
+        if connection.is_in_transaction():
+            await AsyncpgConnector.rollback(connection)
+        await connection.reset()
+
+    @staticmethod
+    def transaction(connection: Connection) -> AbstractAsyncContextManager[Any]:
+        """Return asyncpg's own transaction block."""
+        return connection.transaction()
+
+    @staticmethod
+    def terminate(connection: Connection) -> None:
+        """Cut it off, from its own loop, from another thread, or when its loop is closed."""
+        if connection.is_closed():
+            return
+        loop = _loop(connection)
+        if loop.is_closed():
+            _bury(connection)
+        elif loop.is_running() and loop is not _running_loop():
+            fileno = AsyncpgConnector.fileno(
+                connection
+            )  # a transport is not to be touched from another thread
+            if fileno is not None:
+                _sockets.cut(fileno)
+        else:
+            connection.terminate()
+
+
+def _transport(connection: Connection) -> asyncio.Transport:
+    transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]
+    return transport
+
+
+def _loop(connection: Connection) -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = connection._loop  # type: ignore[attr-defined]
+    return loop
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _bury(connection: Connection) -> None:
+    """Close the socket of a connection whose loop is closed: that loop will never do it.
+
+    asyncpg marks everything as closed and then meets the closed loop. uvloop has closed its sockets itself.
+    asyncio's transport (the one below TLS, if there is TLS) still holds its own, and would complain when
+    collected.
+    """
+    transport = _transport(connection)
+    with suppress(Exception):
+        connection.terminate()
+    below: Any = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
+    held = getattr(below, "_sock", None)
+    if held is not None:
+        held.close()
+        below._sock = None
