@@ -19,7 +19,7 @@ from . import _steps, _upkeep
 from ._core import Lane, Slot
 from ._pool import C, Hold, LeaseBase, PoolBase, stack_of
 from ._sockets import Farewell
-from ._waiters import TaskWaiter
+from ._waiters import Patience, TaskWaiter
 from .connector import AsyncConnector
 from .durations import Duration, seconds
 from .errors import ConfigError
@@ -220,6 +220,7 @@ class AsyncPool(PoolBase[C]):
         """Understand target and options; open nothing."""
         super().__init__(target, listener, clock, **options)
         self._lane: Lane | None = None  # of the loop that last asked
+        self._patiences: dict[Loop, Patience] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._timer: _upkeep.LoopTimer = _upkeep.LoopTimer(self)
 
@@ -291,7 +292,7 @@ class AsyncPool(PoolBase[C]):
         if len(self._core.lanes) > 1:
             self._sweep()
         self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
-        waiter = TaskWaiter(lane, loop, stack)
+        waiter = TaskWaiter(lane, loop, self._patience(loop), stack)
         return await run(_steps.acquire(self, waiter, found, self._deadline(timeout)))
 
     # ── loops ───────────────────────────────────────────────────────────────────────────────────
@@ -307,14 +308,22 @@ class AsyncPool(PoolBase[C]):
         self._timer.set(loop)
         return lane
 
+    def _patience(self, loop: Loop) -> Patience:
+        patience = self._patiences.get(loop)
+        if patience is None:
+            patience = self._patiences[loop] = Patience(loop)
+        return patience
+
     def _sweep(self) -> None:
         """Drop what belongs to loops that are closed."""
         core = self._core
         for loop in [loop for loop in tuple(core.lanes) if loop.is_closed()]:  # type: ignore[attr-defined] # a lane's affinity is its loop here
+            self._patiences.pop(loop, None)  # type: ignore[call-overload] # as above
             with core.lock:
                 todo = core.forget(loop, self._clock()) if loop in core.lanes else None
             if todo is not None:
                 _steps.carry_out(self, todo)
+            self._timer.leave(loop)  # type: ignore[arg-type] # as above
 
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
@@ -343,7 +352,7 @@ class AsyncPool(PoolBase[C]):
         """
         loop = asyncio.get_running_loop()
         self._sweep()
-        ender = TaskWaiter(Lane(loop), loop)
+        ender = TaskWaiter(Lane(loop), loop, Patience(loop))
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:
@@ -409,6 +418,7 @@ class AsyncPool(PoolBase[C]):
     def _forked(self) -> None:
         super()._forked()
         self._lane = None
+        self._patiences = {}
         self._jobs = set()
         self._timer = _upkeep.LoopTimer(self)
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _explain, _sockets
-from ._core import Slot, Todo, Waiter
+from ._core import Act, Slot, Todo, Waiter
 from ._sockets import Sight
 from .connector import Hooks
 from .errors import ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
@@ -43,10 +43,15 @@ def acquire(pool: PoolBase[Any], waiter: Waiter, slot: Slot | None, deadline: fl
         if slot is None:
             _under_lock(pool, pool._core.request, waiter)
         while True:
-            yield from _wait(pool, waiter, started, deadline)
-            if waiter.fresh or (yield from _is_alive(pool, waiter, started, deadline)):
-                assert waiter.slot is not None
-                return waiter.slot
+            if waiter.slot is None:
+                yield from _wait(pool, waiter, started, deadline)
+            got = waiter.slot
+            assert got is not None
+            if waiter.fresh or (got.watch is None and not pool._core.needs_ping(got)):
+                return got
+            if (yield from _is_alive(pool, waiter, started, deadline)):
+                return got
+            waiter.rearm()
             _under_lock(pool, pool._core.bury, waiter)
     except Error:
         raise
@@ -271,27 +276,31 @@ def _under_lock(pool: PoolBase[Any], transition: Callable[..., Todo], *args: obj
 
 def carry_out(pool: PoolBase[Any], todo: Todo) -> None:
     """Do what a transition left to do; nothing here waits."""
-    for waiter in todo.wake:
-        waiter.wake()
-    for slot in todo.dial:
-        pool._spawn(dial, slot)
-    for slot in todo.close:
-        pool._spawn(close, slot)
-    for slot in todo.ping:
-        pool._spawn(keepalive, slot)
-    for slot in todo.cut:
-        terminate(pool, slot)
-    if todo.upkeep:
-        pool._wake_upkeep()
-    if todo.events and pool._listener is not None:
-        for event in todo.events:
-            pool._listener(event)
-    for slot in todo.leaks:
-        where = _explain.site(slot.code, slot.instruction)
-        text = f"pool {pool.name!r}: the lease acquired at {where} was dropped without release; its connection is closed"
-        warnings.warn(text, ResourceWarning, stacklevel=2, source=pool)
-    for slot in todo.warn:
-        _warn_held(pool, slot)
+    for act, subject in todo:
+        if act is Act.WAKE:
+            subject.wake()
+        elif act is Act.UPKEEP:
+            pool._wake_upkeep()
+        elif act is Act.CUT:
+            terminate(pool, subject)
+        elif act is Act.TELL:
+            if pool._listener is not None:
+                pool._listener(subject)
+        elif act is Act.LEAK:
+            _warn_leak(pool, subject)
+        elif act is Act.LONG:
+            _warn_held(pool, subject)
+        else:
+            pool._spawn(_JOBS[act], subject)
+
+
+_JOBS = {Act.DIAL: dial, Act.CLOSE: close, Act.PING: keepalive}
+
+
+def _warn_leak(pool: PoolBase[Any], slot: Slot) -> None:
+    where = _explain.site(slot.code, slot.instruction)
+    text = f"pool {pool.name!r}: the lease acquired at {where} was dropped without release; its connection is closed"
+    warnings.warn(text, ResourceWarning, stacklevel=2, source=pool)
 
 
 def _warn_rollback(pool: PoolBase[Any], slot: Slot) -> None:

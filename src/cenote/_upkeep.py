@@ -175,6 +175,12 @@ class LoopTimer:
         self._loop = loop
         self._look()
 
+    def leave(self, closed: asyncio.AbstractEventLoop) -> None:
+        """Move from a loop that is closed to the one running here."""
+        if self._loop is closed:
+            self._loop, self._handle = asyncio._get_running_loop(), None
+            self._look()
+
     def wake(self) -> None:
         """Look again. Finalizers call this, in any thread."""
         loop = self._loop

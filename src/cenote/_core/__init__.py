@@ -34,6 +34,6 @@ dials as are wanted and allowed. Capacity that is freed in any way thus always w
 """
 
 from .core import Core
-from .state import NEVER, Lane, Refusal, Slot, State, Todo, Waiter
+from .state import NEVER, Act, Lane, Refusal, Slot, State, Todo, Waiter
 
-__all__ = ["NEVER", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]
+__all__ = ["NEVER", "Act", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]

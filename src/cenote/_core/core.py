@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 
 from ..options import Options
 from .ledger import SHORT_HOLD
-from .state import Lane, Slot, State, Todo, Waiter
+from .state import Act, Lane, Slot, State, Todo, Waiter
 from .upkeep import Upkeep
 
 TRIES_FROM_POOL = 2
@@ -96,14 +96,14 @@ class Core(Upkeep):
         through release if the caller was cancelled.
         """
         if waiter in waiter.lane.waiters:
-            del waiter.lane.waiters[waiter]
-            self._left_queue(waiter, now)
+            self._unqueue(waiter, now)
             self._note("gave_up", now, None, "timeout" if timed_out else "cancelled")
-            if timed_out and self._holds_all(waiter.stack, scoped=False):
-                waiter.refusal = "deadlock"
-            elif timed_out:
+        if timed_out:
+            if waiter.slot is None and waiter.refusal is None:
                 self.timeouts += 1
-        elif waiter.slot is not None and not timed_out:
+                if self._holds_all(waiter.stack, scoped=False):
+                    self._refuse(waiter, "deadlock", now)
+        elif waiter.slot is not None:
             slot, waiter.slot = waiter.slot, None
             if slot.state is State.OPEN:
                 self._shelve(slot, now)
@@ -140,16 +140,17 @@ class Core(Upkeep):
         if not ahead:
             self.tickets += 1
             waiter.ticket = self.tickets
-            waiter.surplus = self.in_use() + self.waiting() >= self.limit
+            waiter.surplus = self.in_use() + self.queued >= self.limit
             self.wait_count += waiter.surplus
         waiter.lane.waiters[waiter] = None
+        self.queued += 1
         if ahead:
             waiter.lane.waiters.move_to_end(waiter, last=False)
         self._note("queued", now)
 
     def _full(self) -> bool:
         """Whether the queue, beyond those whom free places will serve, has no room for one more."""
-        return self.in_use() + self.overdue + self.waiting() - self.limit >= self.queue_limit
+        return self.in_use() + self.overdue + self.queued - self.limit >= self.queue_limit
 
     def _holds_all(self, stack: frozenset[int], *, scoped: bool) -> bool:
         """Whether every place is in use by frames on the caller's own stack, which cannot go on without it.
@@ -186,7 +187,7 @@ class Core(Upkeep):
         """Take in a new connection: to the oldest waiter, or to the pool if its caller has left."""
         slot.connection = connection
         if slot.state is State.GONE:  # cut off while it was dialing
-            self.todo.close.append(slot)
+            self.todo.append((Act.CLOSE, slot))
             return self.settle(now)
         self._dial_ended(slot)
         self.connects += 1
@@ -199,7 +200,7 @@ class Core(Upkeep):
         slot.opened_at = slot.answered_at = now
         self._set_age(slot)
         self._shelve(slot, now)
-        self.todo.upkeep = True
+        self.replan = True
         return self.settle(now)
 
     def dial_failed(self, slot: Slot, error: BaseException | None, now: float) -> Todo:
@@ -231,7 +232,7 @@ class Core(Upkeep):
             for slot in self.slots:
                 if slot.state is State.OPEN:
                     self._set_age(slot)
-        self.todo.upkeep = True
+        self.replan = True
         return self.settle(now)
 
     def shut(self, ender: Waiter | None, now: float) -> Todo:
@@ -254,6 +255,7 @@ class Core(Upkeep):
     def forget(self, affinity: Hashable, now: float) -> Todo:
         """Drop all that belongs to a loop that is closed; nothing of it can be used, nor awaited."""
         lane = self.lanes.pop(affinity)
+        self.queued -= len(lane.waiters)
         lane.waiters.clear()
         self._forget_slots(lane)
         return self.settle(now)
@@ -266,5 +268,5 @@ class Core(Upkeep):
             elif slot.state is State.CLOSING:
                 self.closing -= 1
             else:
-                self.todo.cut.append(slot)
+                self.todo.append((Act.CUT, slot))
             self._remove(slot)

@@ -11,7 +11,7 @@ from threading import Lock
 from ..events import Event, Kind
 from ..options import Options
 from ..stats import Recorder, Stats
-from .state import NEVER, Lane, Slot, State, Todo, Waiter
+from .state import NEVER, Act, Lane, Slot, State, Todo, Waiter
 
 SHORT_HOLD = 5e-5
 """Holds below this many seconds are counted and not timed: no round trip is that short."""
@@ -62,8 +62,10 @@ class Ledger:
         "planned",
         "queue_limit",
         "quiet",
+        "queued",
         "random",
         "rejected",
+        "replan",
         "retry_at",
         "slots",
         "tickets",
@@ -79,7 +81,8 @@ class Ledger:
         self.lock = Lock()
         self.random = random
         self.eventful = eventful
-        self.todo = Todo()
+        self.todo: Todo = []
+        self.replan = False  # what is due may have changed
         self.lanes: dict[Hashable, Lane] = {}
         # Every slot that takes a place: connecting, open or closing. len() is what the limit bounds.
         self.slots: dict[Slot, None] = {}
@@ -98,6 +101,7 @@ class Ledger:
         self.last_error: BaseException | None = None
         self.planned = NEVER  # when upkeep will look next
         self.keepalive_at = 0.0
+        self.queued = 0  # waiters of all lanes
         self.tickets = 0
         self.ids = 0
         self.closed_for: dict[str, int] = {}
@@ -153,7 +157,7 @@ class Ledger:
         self.closing += 1
         self.closed_for[reason] = self.closed_for.get(reason, 0) + 1
         self._note("closing", now, slot, reason)
-        self.todo.close.append(slot)
+        self.todo.append((Act.CLOSE, slot))
 
     def _remove(self, slot: Slot) -> None:
         """Free the place of a slot."""
@@ -211,17 +215,16 @@ class Ledger:
 
     def _note(self, kind: Kind, now: float, slot: Slot | None = None, reason: str | None = None) -> None:
         if self.eventful:
-            self.todo.events.append(Event(kind, now, slot.id if slot else None, reason))
+            self.todo.append((Act.TELL, Event(kind, now, slot.id if slot else None, reason)))
 
     # ── counts ──────────────────────────────────────────────────────────────────────────────────
 
     def idle(self) -> int:
         """Idle slots of all lanes."""
-        return sum(len(lane.idle) for lane in self.lanes.values())
-
-    def waiting(self) -> int:
-        """Waiters of all lanes."""
-        return sum(len(lane.waiters) for lane in self.lanes.values())
+        count = 0
+        for lane in self.lanes.values():
+            count += len(lane.idle)
+        return count
 
     def in_use(self) -> int:
         """Slots in somebody's hands, upkeep's included."""
@@ -230,7 +233,7 @@ class Ledger:
     def stats(self) -> Stats:
         """Take the snapshot. Takes the lock itself, for a moment that does not depend on the pool's size."""
         with self.lock:
-            idle, waiting, in_use = self.idle(), self.waiting(), max(self.in_use(), 0)
+            idle, waiting, in_use = self.idle(), self.queued, max(self.in_use(), 0)
             closing, total, past_uses = self.closing, len(self.slots), self.past_uses
             dials = len(self.connecting) + self.overdue
             closed_for = self.closed_for.copy()

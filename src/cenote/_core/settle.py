@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ledger import Ledger
-from .state import NEVER, Lane, Refusal, Slot, State, Todo, Waiter
+from .state import NEVER, Act, Lane, Refusal, Slot, State, Todo, Waiter
 
 
 class Settling(Ledger):
@@ -14,19 +14,26 @@ class Settling(Ledger):
     def settle(self, now: float) -> Todo:
         """Restore the invariants, and hand out what is to be done for it and for the transition before."""
         assert self.lock.locked()
-        self._reclaim(now)
+        if self.dropped:
+            self._reclaim(now)
         if self.closed:
             self._empty(now)
         else:
-            self._shrink(self.limit, now)
-            self._hand_over(now)
-            self._shrink(self.max_open, now)
-            self._trim(now)
-            self._grow(now)
-        self.calm = not (self.closed or self.waiting() or self.dropped or len(self.slots) > self.calm_limit)
-        todo, self.todo = self.todo, Todo()
-        if todo.upkeep:
-            todo.upkeep = self.due(now) < self.planned
+            if len(self.slots) - self.closing > self.limit:
+                self._shrink(self.limit, now)
+            if self.queued:
+                self._hand_over(now)
+            if len(self.slots) > self.calm_limit:
+                self._shrink(self.max_open, now)
+                self._trim(now)
+            if self.queued or self.min_idle:
+                self._grow(now)
+        self.calm = not (self.queued or self.closed or self.dropped or len(self.slots) > self.calm_limit)
+        if self.replan:
+            self.replan = False
+            if self.due(now) < self.planned:
+                self.todo.append((Act.UPKEEP, None))
+        todo, self.todo = self.todo, []
         return todo
 
     def due(self, now: float) -> float:
@@ -40,14 +47,14 @@ class Settling(Ledger):
             if slot.state is State.OPEN:
                 self._count_use(slot, now)
                 self._close(slot, "dropped", now)
-                self.todo.leaks.append(slot)
+                self.todo.append((Act.LEAK, slot))
 
     def _empty(self, now: float) -> None:
         for lane in self.lanes.values():
             while slot := self._pop(lane, now):
                 self._close(slot, "shut", now)
         if not self.slots:
-            self.todo.wake += self.enders
+            self.todo += [(Act.WAKE, ender) for ender in self.enders]
             self.enders = []
 
     def _shrink(self, most: float, now: float) -> None:
@@ -73,19 +80,20 @@ class Settling(Ledger):
                     continue
                 waiter = next(iter(lane.waiters))
                 if not waiter.accepts():  # cancelled a moment ago, its task has not run yet
-                    del lane.waiters[waiter]
+                    self._unqueue(waiter, now)
                 elif slot := self._pop(lane, now):
-                    del lane.waiters[waiter]
+                    self._unqueue(waiter, now)
                     self._grant(waiter, slot, now)
 
     def _grant(self, waiter: Waiter, slot: Slot, now: float) -> None:
-        self._left_queue(waiter, now)
         waiter.slot = slot
         waiter.fresh = not (slot.uses or slot.rested)
         self._note("granted", now, slot)
-        self.todo.wake.append(waiter)
+        self.todo.append((Act.WAKE, waiter))
 
-    def _left_queue(self, waiter: Waiter, now: float) -> None:
+    def _unqueue(self, waiter: Waiter, now: float) -> None:
+        del waiter.lane.waiters[waiter]
+        self.queued -= 1
         if waiter.surplus:
             self.wait_time.record(now - waiter.queued_at)
 
@@ -96,11 +104,10 @@ class Settling(Ledger):
 
     def _refuse_all(self, why: Refusal, now: float) -> None:
         for lane in self.lanes.values():
-            while lane.waiters:
-                waiter, _ = lane.waiters.popitem(last=False)
-                self._left_queue(waiter, now)
+            for waiter in tuple(lane.waiters):
+                self._unqueue(waiter, now)
                 self._refuse(waiter, why, now)
-                self.todo.wake.append(waiter)
+                self.todo.append((Act.WAKE, waiter))
 
     def _owes_place(self, lane: Lane) -> bool:
         """Whether an older waiter of another lane has a better right to a place of this one.
@@ -120,6 +127,8 @@ class Settling(Ledger):
 
     def _grow(self, now: float) -> None:
         """Start as many dials as waiters and min_idle want, the limits allow and backoff permits."""
+        if len(self.slots) >= self.limit and len(self.lanes) == 1:
+            return
         parallel = 1 if self.failures else self.max_connecting
         while len(self.connecting) < parallel and now >= self.retry_at:
             lane = self._wants_dial()
@@ -127,7 +136,7 @@ class Settling(Ledger):
                 return
             if len(self.slots) >= self.limit:
                 # Idle connections can only be in a waiter's way here if they are another lane's.
-                if self.closing < self.waiting():
+                if self.closing < self.queued:
                     self._close_coldest("moved", now, list(self.lanes.values()))
                 return
             self._dial(lane, now)
@@ -139,8 +148,8 @@ class Settling(Ledger):
         lane.open += 1
         lane.dialing += 1
         self._note("connecting", now, slot)
-        self.todo.dial.append(slot)
-        self.todo.upkeep = True
+        self.todo.append((Act.DIAL, slot))
+        self.replan = True
 
     def _wants_dial(self) -> Lane | None:
         """The lane whose oldest waiter no dial is under way for; else the newest, if too few are idle."""
@@ -155,5 +164,5 @@ class Settling(Ledger):
         """How many more dials min_idle wants; not positive when there are enough."""
         if not self.min_idle:
             return 0
-        spare = self.idle() + len(self.connecting) - self.waiting()
+        spare = self.idle() + len(self.connecting) - self.queued
         return min(self.min_idle - spare, self.max_open - len(self.slots), NEVER)

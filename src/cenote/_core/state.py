@@ -107,6 +107,9 @@ class Waiter:
         """Whether it would still take a connection; asked under the lock, at the hand-off."""
         return True
 
+    def rearm(self) -> None:
+        """Prepare to be queued again."""
+
     def wake(self) -> None:
         """Tell the caller to look at `slot` and `refusal`. Called once, without the lock."""
 
@@ -134,19 +137,19 @@ class Lane:
         self.open = 0  # places this lane takes of the limit
 
 
-class Todo:
-    """What a transition leaves for the face to do, outside the lock, in any order."""
+class Act(enum.Enum):
+    """What a face can be asked to do after a transition, without the lock."""
 
-    __slots__ = ("close", "cut", "dial", "events", "leaks", "ping", "upkeep", "wake", "warn")
+    WAKE = enum.auto()  # a waiter that has news
+    DIAL = enum.auto()
+    CLOSE = enum.auto()
+    CUT = enum.auto()  # off, without a word
+    PING = enum.auto()  # for keepalive; upkeep holds the slot meanwhile
+    LEAK = enum.auto()  # tell of a lease that was dropped without release
+    LONG = enum.auto()  # tell of a lease held for longer than warn_held
+    TELL = enum.auto()  # an event to the listener
+    UPKEEP = enum.auto()  # something is due earlier than upkeep has planned
 
-    def __init__(self) -> None:
-        """Nothing to do."""
-        self.wake: list[Waiter] = []
-        self.dial: list[Slot] = []
-        self.close: list[Slot] = []
-        self.cut: list[Slot] = []  # to be cut off without a word
-        self.ping: list[Slot] = []  # keepalive, held by upkeep meanwhile
-        self.leaks: list[Slot] = []  # dropped without release
-        self.warn: list[Slot] = []  # held for longer than warn_held
-        self.events: list[Event] = []
-        self.upkeep = False  # something is due earlier than upkeep has planned
+
+Todo = list[tuple[Act, Any]]
+"""Acts and their subjects (a waiter, a slot, an event, nothing), in order. None of them waits."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from heapq import heappop
 
 from .settle import Settling
-from .state import NEVER, Lane, Slot, State, Todo
+from .state import NEVER, Act, Lane, Slot, State, Todo
 
 PATIENCE_DIALS, PATIENCE_SECONDS = 3, 1.0
 """Waiters are told the connect error after so many dials failed in a row, or so long, if nothing else could serve."""
@@ -55,7 +55,7 @@ class Upkeep(Settling):
         times = [slot.since + self.options.connect_timeout + OVERDUE_GRACE for slot in self.connecting]
         if self.dropped:
             times.append(now)
-        if self.retry_at > now and (self.waiting() or self._refill() > 0):
+        if self.retry_at > now and (self.queued or self._refill() > 0):
             times.append(self.retry_at)
         if self.slots:
             times += [self._idle_due(now), max(self.keepalive_at, now) if self.keepalive < NEVER else NEVER]
@@ -115,7 +115,7 @@ class Upkeep(Settling):
             for slot in tuple(lane.idle):
                 quiet = now - max(slot.since, slot.answered_at)
                 if quiet >= self.keepalive * (1 - self.random() / KEEPALIVE_STEPS) and lane.idle.pop(slot, None):
-                    self.todo.ping.append(slot)
+                    self.todo.append((Act.PING, slot))
 
     def _warn_of_holds(self, now: float) -> None:
         if self.warn_held == NEVER:
@@ -124,7 +124,7 @@ class Upkeep(Settling):
             held = slot.held and now - slot.since >= self.warn_held
             if held and slot.warned_for != slot.since:
                 slot.warned_for = slot.since
-                self.todo.warn.append(slot)
+                self.todo.append((Act.LONG, slot))
 
     def _idle_due(self, now: float) -> float:
         """The coldest idle slot's time, or a whole max_idle_time if none may go or all are in use."""
@@ -152,7 +152,7 @@ class Upkeep(Settling):
         pause = min(BACKOFF_FIRST * 2.0**self.failures, BACKOFF_MOST)
         self.failures = min(self.failures + 1, 64)
         self.retry_at = now + pause * (1 - self.random() / 2)
-        self.todo.upkeep = True
+        self.replan = True
         lasting = self.failures >= PATIENCE_DIALS or now - self.failing_since >= PATIENCE_SECONDS
         if lasting and len(self.slots) == self.closing + self.overdue:
             self._refuse_all("connect", now)
