@@ -105,6 +105,7 @@ class PoolBase(Generic[C]):
         """Understand the target and the options. Opens nothing."""
         self._options, self._connector = _understand(target, options, asynchronous=self._asynchronous)
         self._hooks: Hooks[C] = Hooks.of(self._connector)
+        self._met = False
         self._listener = listener
         self._clock = clock
         self._core = Core(self._options, eventful=listener is not None)
@@ -191,6 +192,14 @@ class PoolBase(Generic[C]):
         else:
             limit = seconds(timeout, option="timeout")
         return min(Forever if limit is None else self._clock() + limit, current_deadline())
+
+    def _meet(self, connection: C) -> None:
+        """Learn from the first connection which hooks its kind has, where the connector cannot know before."""
+        hooks_for = getattr(self._connector, "hooks_for", None)
+        if hooks_for is not None and not self._met:
+            self._met = True
+            self._hooks = hooks_for(connection)
+            self._is_clean = _steps.cleanliness(self._hooks, reset=self._options.reset is not None)
 
     def _hold(self, slot: Slot) -> Hold:
         """Make the hold of a new connection."""

@@ -184,6 +184,7 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     try:
         connection = yield partial(pool._connect, pool._options.connect_timeout)
         slot.connection = connection
+        pool._meet(connection)
         slot.watch = _watch(pool, slot)
         slot.hold = pool._hold(slot)
     except BaseException as error:

@@ -144,6 +144,8 @@ class Core(Upkeep):
             self.wait_count += waiter.surplus
         waiter.lane.waiters[waiter] = None
         self.queued += 1
+        if self.failures:  # upkeep did not count on anybody for the next dial
+            self.replan = True
         if ahead:
             waiter.lane.waiters.move_to_end(waiter, last=False)
         self._note("queued", now)

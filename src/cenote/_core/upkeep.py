@@ -55,7 +55,7 @@ class Upkeep(Settling):
         times = [slot.since + self.options.connect_timeout + OVERDUE_GRACE for slot in self.connecting]
         if self.dropped:
             times.append(now)
-        if self.retry_at > now and (self.queued or self._refill() > 0):
+        if self.failures and not self.connecting and len(self.slots) < self.limit and self._wants_dial():
             times.append(self.retry_at)
         if self.slots:
             times += [self._idle_due(now), max(self.keepalive_at, now) if self.keepalive < NEVER else NEVER]

@@ -32,7 +32,7 @@ def check_conninfo(
         parse(conninfo, **(parameters or {}))
         return
     except (error, ValueError) as refused:
-        reason = _without_secrets(str(refused).strip(), conninfo)
+        reason = _without_secrets(str(refused).strip(), conninfo, parameters or {})
     # Out of the except clause, so that libpq's text, which quotes the password, does not travel along.
     raise ConfigError(
         f"cannot read {redact(conninfo)!r}: {reason}; "
@@ -40,9 +40,9 @@ def check_conninfo(
     )
 
 
-def _without_secrets(reason: str, conninfo: str) -> str:
+def _without_secrets(reason: str, conninfo: str, parameters: dict[str, Any]) -> str:
     """Keep what libpq quotes only if it is the name of a parameter; it may be a piece of a password."""
     quoted = re.search(r'"(.*)"', reason, re.DOTALL)
-    if quoted is None or f"{quoted[1]}=" in redact(conninfo):
+    if quoted is None or quoted[1] in parameters or f"{quoted[1]}=" in redact(conninfo):
         return reason
     return f'{reason[: quoted.start()]}"..."{reason[quoted.end() :]}'

@@ -34,17 +34,37 @@ class Connection(aiosqlite.Connection):
         self._answered = 0
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Count what is asked of the thread and what it has done, seen before the result arrives."""
+        """Have the thread do something, in place of aiosqlite's own way.
 
-        def counted() -> Any:
+        It counts what was asked and what is done, and a loop closed meanwhile does not kill the thread.
+        """
+        if not self._running or self._connection is None:
+            raise ValueError("Connection closed")  # aiosqlite's own words
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def work() -> None:
+            result, error = None, None
             try:
-                return fn(*args, **kwargs)
-            finally:
-                self._answered += 1
+                result = fn(*args, **kwargs)
+            except BaseException as raised:  # noqa: BLE001 - it is the asking task's
+                error = raised
+            self._answered += 1
+            with suppress(RuntimeError):  # the loop is closed, and with it whoever asked
+                loop.call_soon_threadsafe(_settle, future, result, error)
 
         self._asked += 1
-        execute: Any = super()._execute
-        return await execute(counted)
+        self._tx.put_nowait((None, work))
+        return await future
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 class AioSQLiteConnector(Database):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cenote.drivers import _unknown
 from cenote.errors import ConfigError
@@ -39,9 +39,7 @@ class CallableConnector(_unknown.Discovering, Generic[C]):
             ConfigError: the function returned a coroutine, or nothing.
         """
         connection = self._fn()
-        opening: object = connection
-        if inspect.iscoroutine(opening):
-            opening.close()
+        if _is_unawaited(connection):
             raise ConfigError(f"target: {_name(self._fn)} returned a coroutine; use cenote.AsyncPool")
         return _something(connection, self._fn)
 
@@ -69,7 +67,7 @@ class AsyncCallableConnector(_unknown.Discovering, Generic[C]):
         Raises:
             ConfigError: what the function returned cannot be awaited, or it was nothing.
         """
-        opening = self._fn()
+        opening: Any = self._fn()  # whatever the annotation promises
         if not inspect.isawaitable(opening):
             await _unknown.async_close(opening)
             raise ConfigError(
@@ -77,11 +75,19 @@ class AsyncCallableConnector(_unknown.Discovering, Generic[C]):
                 "awaited; make it a coroutine function, or use cenote.Pool"
             )
         async with asyncio.timeout(timeout):
-            return _something(await opening, self._fn)
+            connection: C = await opening
+            return _something(connection, self._fn)
 
     async def close(self, connection: C) -> None:
         """Close it."""
         await _unknown.async_close(connection)
+
+
+def _is_unawaited(value: object) -> bool:
+    if not inspect.iscoroutine(value):
+        return False
+    value.close()
+    return True
 
 
 def _something(connection: C, fn: object) -> C:

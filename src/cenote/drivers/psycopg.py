@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from cenote import _sockets
@@ -42,7 +42,7 @@ class _Shared:
             ConfigError: libpq cannot read it.
         """
         parameters = {name: value for name, value in kwargs.items() if name not in _KEYWORDS}
-        check_conninfo(conninfo, conninfo_to_dict, psycopg.Error, parameters)
+        check_conninfo(conninfo, make_conninfo, psycopg.Error, parameters)
         self._conninfo = conninfo
         self._kwargs = {"autocommit": True, **kwargs}
 

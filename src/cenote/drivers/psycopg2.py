@@ -25,6 +25,7 @@ Connection = psycopg2.extensions.connection
 
 _IN_TRANSACTION = (IN_TRANSACTION, IN_ERROR)
 _BROKEN = (ACTIVE, UNKNOWN)
+_KEYWORDS = ("connection_factory", "cursor_factory")
 
 
 class Psycopg2Connector:
@@ -43,7 +44,8 @@ class Psycopg2Connector:
         Raises:
             ConfigError: libpq cannot read it.
         """
-        check_conninfo(dsn, psycopg2.extensions.parse_dsn, psycopg2.Error)
+        parameters = {name: value for name, value in kwargs.items() if name not in _KEYWORDS}
+        check_conninfo(dsn, psycopg2.extensions.make_dsn, psycopg2.Error, parameters)
         self._dsn = dsn
         self._kwargs = kwargs
 
