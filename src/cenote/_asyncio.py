@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from sys import _getframe
 from time import monotonic
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _steps, _upkeep
 from ._core import Lane, Slot
-from ._pool import C, Hold, LeaseBase, PoolBase, stack_of
+from ._pool import C, LeaseBase, PoolBase
 from ._sockets import Farewell
-from ._waiters import Patience, TaskWaiter
+from ._waiters import FirstWaits, TaskWaiter
 from .connector import AsyncConnector
 from .durations import Duration, seconds
 from .errors import ConfigError
@@ -51,7 +51,8 @@ class AsyncLease(LeaseBase[C]):
 
     __slots__ = ("_errand",)
 
-    _errand: Errand | None
+    # Only of a lease that was no hit, until it is awaited.
+    _errand: _Errand[C] | None
 
     async def release(self) -> None:
         """Give the connection back, rolled back if a transaction is open. Harmless when done before.
@@ -60,13 +61,6 @@ class AsyncLease(LeaseBase[C]):
         """
         await self.__aexit__(None, None, None)
 
-    def _mark(self, frame: FrameType, *, scoped: bool) -> None:
-        super()._mark(frame, scoped=scoped)
-        errand: Errand | None = getattr(self, "_errand", None)
-        if errand is not None:
-            errand.scoped = scoped
-            errand.at(frame)
-
     async def _acquired(self) -> AsyncLease[C]:
         await self.__aenter__()
         return self
@@ -74,13 +68,30 @@ class AsyncLease(LeaseBase[C]):
     async def __aenter__(self) -> C:
         """Acquire, unless it was a hit, and hand out the connection itself."""
         hold = self._hold
-        if hold is None:
-            errand: Errand | None = getattr(self, "_errand", None)
-            if errand is None:
-                return self.connection
-            self._errand = None
-            hold = self._hold = await errand.run()
-        connection: C = hold.slot.connection
+        if hold is not None:
+            connection: C = hold.slot.connection
+            return connection
+        errand: _Errand[C] | None = getattr(self, "_errand", None)
+        if errand is None:
+            return self.connection
+        self._errand = None
+        pool, timeout, found, frame, code, instruction, scoped = errand
+        waiter = pool._waiter(found)
+        started, deadline = waiter.queued_at, pool._deadline(timeout)
+        try:
+            # The plain case first: one wait in the queue for a connection that needs no look.
+            if _steps.ask(pool, waiter, deadline):
+                await waiter.wait()
+        except BaseException:
+            _steps.leave(pool, waiter)
+            raise
+        slot = waiter.slot
+        if slot is None or not waiter.fresh:
+            slot = await run(_steps.acquire(pool, waiter, started, deadline))
+        slot.owner, slot.code, slot.instruction, slot.scoped = frame, code, instruction, scoped
+        self._hold = slot.hold
+        slot.hold = None
+        connection = slot.connection
         return connection
 
     async def __aexit__(
@@ -104,36 +115,15 @@ class AsyncLease(LeaseBase[C]):
             if not put:
                 _steps.put_failed(pool, slot, put)
 
+    def _mark(self, frame: FrameType, *, scoped: bool) -> None:
+        if self._hold is not None:
+            super()._mark(frame, scoped=scoped)
+        elif self._errand is not None:
+            self._errand = (*self._errand[:3], id(frame), frame.f_code, frame.f_lasti, scoped)
 
-class Errand:
-    """An acquire that was no hit, until it is awaited."""
 
-    __slots__ = ("code", "found", "frame", "instruction", "pool", "scoped", "stack", "timeout")
-
-    def __init__(
-        self, pool: AsyncPool[Any], timeout: Duration | None, found: Slot | None, frame: FrameType
-    ) -> None:
-        """Remember what was asked, and where; a slot `found` has something to look into."""
-        self.pool = pool
-        self.timeout = timeout
-        self.found = found
-        self.scoped = True
-        self.stack = stack_of(frame)
-        self.at(frame)
-
-    def at(self, frame: FrameType) -> None:
-        """Note the place that acquires."""
-        self.frame, self.code, self.instruction = id(frame), frame.f_code, frame.f_lasti
-
-    async def run(self) -> Hold:
-        """Acquire."""
-        slot = await self.pool._acquire(self.timeout, self.found, self.stack)
-        slot.owner, slot.scoped = self.frame, self.scoped
-        slot.code, slot.instruction = self.code, self.instruction
-        hold = slot.hold
-        assert isinstance(hold, Hold)
-        slot.hold = None
-        return hold
+_Errand = tuple["AsyncPool[C]", Duration | None, Slot | None, int, CodeType, int, bool]
+"""Pool, timeout, a slot that was taken but has something to look into; frame, code and offset of the caller; scoped."""
 
 
 class AsyncTransaction(Generic[C]):
@@ -220,7 +210,6 @@ class AsyncPool(PoolBase[C]):
         """Understand target and options; open nothing."""
         super().__init__(target, listener, clock, **options)
         self._lane: Lane | None = None  # of the loop that last asked
-        self._patiences: dict[Loop, Patience] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._timer: _upkeep.LoopTimer = _upkeep.LoopTimer(self)
 
@@ -261,7 +250,7 @@ class AsyncPool(PoolBase[C]):
                 slot.hold = None
                 return lease
         lease._hold = None
-        lease._errand = Errand(self, timeout, slot, frame)
+        lease._errand = (self, timeout, slot, id(frame), frame.f_code, frame.f_lasti, True)
         return lease
 
     def acquire(self, timeout: Duration | None = None) -> Coroutine[Any, Any, AsyncLease[C]]:
@@ -287,13 +276,13 @@ class AsyncPool(PoolBase[C]):
         lease._mark(_getframe(1), scoped=True)
         return AsyncTransaction(lease, self._hooks.transaction)
 
-    async def _acquire(self, timeout: Duration | None, found: Slot | None, stack: frozenset[int]) -> Slot:
+    def _waiter(self, found: Slot | None) -> TaskWaiter:
         loop = asyncio.get_running_loop()
-        if len(self._core.lanes) > 1:
+        lane = self._lane
+        if lane is None or lane.affinity is not loop or len(self._core.lanes) > 1:
             self._sweep()
-        self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
-        waiter = TaskWaiter(lane, loop, self._patience(loop), stack)
-        return await run(_steps.acquire(self, waiter, found, self._deadline(timeout)))
+            self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
+        return TaskWaiter(lane, found, self._clock(), loop, lane.face)
 
     # ── loops ───────────────────────────────────────────────────────────────────────────────────
 
@@ -305,20 +294,14 @@ class AsyncPool(PoolBase[C]):
         self._sweep()
         with self._core.lock:
             lane = self._core.lane(loop)
+        lane.face = FirstWaits(loop)
         self._timer.set(loop)
         return lane
-
-    def _patience(self, loop: Loop) -> Patience:
-        patience = self._patiences.get(loop)
-        if patience is None:
-            patience = self._patiences[loop] = Patience(loop)
-        return patience
 
     def _sweep(self) -> None:
         """Drop what belongs to loops that are closed."""
         core = self._core
         for loop in [loop for loop in tuple(core.lanes) if loop.is_closed()]:  # type: ignore[attr-defined] # a lane's affinity is its loop here
-            self._patiences.pop(loop, None)  # type: ignore[call-overload] # as above
             with core.lock:
                 todo = core.forget(loop, self._clock()) if loop in core.lanes else None
             if todo is not None:
@@ -352,7 +335,7 @@ class AsyncPool(PoolBase[C]):
         """
         loop = asyncio.get_running_loop()
         self._sweep()
-        ender = TaskWaiter(Lane(loop), loop, Patience(loop))
+        ender = TaskWaiter(Lane(loop), None, 0.0, loop, FirstWaits(loop))
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:
@@ -418,7 +401,6 @@ class AsyncPool(PoolBase[C]):
     def _forked(self) -> None:
         super()._forked()
         self._lane = None
-        self._patiences = {}
         self._jobs = set()
         self._timer = _upkeep.LoopTimer(self)
 

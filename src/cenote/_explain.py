@@ -7,6 +7,7 @@ file and line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import _getframe
 from typing import TYPE_CHECKING
 
 from .durations import format_duration
@@ -14,7 +15,7 @@ from .errors import Phase
 from .options import scrub
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, FrameType
 
     from ._core import Core
 
@@ -46,6 +47,16 @@ def site(code: CodeType | None, instruction: int) -> str:
         return "an unknown place"
     lines = (line for start, end, line in code.co_lines() if start <= instruction < end and line)
     return f"{code.co_filename}:{next(lines, code.co_firstlineno)} in {code.co_qualname}"
+
+
+def stack() -> frozenset[int]:
+    """The frames beneath the caller, whose with blocks cannot end before it returns."""
+    frames = set()
+    frame: FrameType | None = _getframe(1)
+    while frame is not None:
+        frames.add(id(frame))
+        frame = frame.f_back
+    return frozenset(frames)
 
 
 def holders(core: Core, now: float) -> list[Holder]:

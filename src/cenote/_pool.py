@@ -87,15 +87,6 @@ class LeaseBase(Generic[C]):
         return f"<{type(self).__name__}: {state}>"
 
 
-def stack_of(frame: FrameType | None) -> frozenset[int]:
-    """The frames beneath a caller, whose with blocks cannot end before it returns."""
-    frames = set()
-    while frame is not None:
-        frames.add(id(frame))
-        frame = frame.f_back
-    return frozenset(frames)
-
-
 class PoolBase(Generic[C]):
     """State and plain methods of a pool; the faces add whatever waits."""
 
@@ -226,10 +217,6 @@ class PoolBase(Generic[C]):
         self._core = Core(self._options, eventful=self._listener is not None)
         self._core.closed = parent.closed
         self._core.calm = not parent.closed
-
-    def _wait(self, waiter: Any, seconds: float) -> Any:
-        """Wait for news."""
-        return waiter.wait(seconds)
 
     def _connect(self, seconds: float) -> Any:
         """Open a connection within `seconds`."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _explain, _sockets
 from ._core import Act, Slot, Todo, Waiter
 from ._sockets import Sight
+from ._waiters import FIRST_WAIT
 from .connector import Hooks
 from .errors import ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
 
@@ -32,46 +33,69 @@ Steps = Generator[Step, Any, T]
 log = logging.getLogger("cenote")
 
 
-def acquire(pool: PoolBase[Any], waiter: Waiter, slot: Slot | None, deadline: float) -> Steps[Slot]:
-    """Get a live connection by `deadline`: from the pool, from the queue, or by a dial that the core starts.
+def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
+    """Ask the core for a connection, unless the hit path found one; true if there is to be a first wait for it."""
+    if waiter.slot is None:
+        core = pool._core
+        now = waiter.queued_at
+        with core.lock:
+            todo = core.request(waiter, now)
+        if todo:
+            carry_out(pool, todo)
+        waiter.patience = min(FIRST_WAIT, deadline - now)
+    return waiter.slot is None and waiter.refusal is None and waiter.patience > 0
 
-    `slot` is one that the hit path took and found something to look into.
+
+def leave(pool: PoolBase[Any], waiter: Waiter) -> None:
+    """Leave the queue since the caller was cancelled; what it was given meanwhile goes to the next."""
+    _under_lock(pool, pool._core.abandon, waiter, timed_out=False)
+
+
+def acquire(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float) -> Steps[Slot]:
+    """Get a live connection by `deadline`, once `ask` and a first wait have not given one that needs no look.
+
+    It may come from the pool, from the queue, or by a dial that the core starts.
     """
-    started = pool._clock()
-    waiter.slot = slot
+    suspected = False
     try:
-        if slot is None:
-            _under_lock(pool, pool._core.request, waiter)
         while True:
-            if waiter.slot is None:
-                yield from _wait(pool, waiter, started, deadline)
-            got = waiter.slot
-            assert got is not None
-            if waiter.fresh or (got.watch is None and not pool._core.needs_ping(got)):
-                return got
-            if (yield from _is_alive(pool, waiter, started, deadline)):
-                return got
-            waiter.rearm()
-            _under_lock(pool, pool._core.bury, waiter)
+            slot = waiter.slot
+            if slot is not None:
+                if waiter.fresh or (yield from _is_alive(pool, waiter, started, deadline)):
+                    return slot
+                _under_lock(pool, pool._core.bury, waiter)
+            elif waiter.refusal is not None:
+                raise _refused(pool, waiter)
+            else:
+                waiter.patience = deadline - pool._clock()
+                if waiter.patience <= 0:
+                    _give_up(pool, waiter, started)
+                elif suspected:
+                    yield waiter.wait
+                else:
+                    suspected = True
+                    _suspect(pool, waiter)
     except Error:
         raise
     except BaseException:  # cancelled, interrupted, or the loop went away
-        _under_lock(pool, pool._core.abandon, waiter, timed_out=False)
+        leave(pool, waiter)
         raise
 
 
-def _wait(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float) -> Steps[None]:
-    while waiter.slot is None:
-        if waiter.refusal is not None:
-            raise _refused(pool, waiter)
-        left = deadline - pool._clock()
-        if left > 0:
-            yield partial(pool._wait, waiter, left)
-        else:
-            during = _explain.phase(pool._core)
-            _under_lock(pool, pool._core.abandon, waiter, timed_out=True)
-            if waiter.slot is None and waiter.refusal is None:
-                raise _timed_out(pool, during, started)
+def _suspect(pool: PoolBase[Any], waiter: Waiter) -> None:
+    """Find out whether this caller waits for connections that its own frames hold."""
+    if waiter.slot is None:
+        waiter.stack = _explain.stack()
+        _under_lock(pool, pool._core.suspect, waiter)
+
+
+def _give_up(pool: PoolBase[Any], waiter: Waiter, started: float) -> None:
+    """Leave the queue at the deadline, unless something came in the last moment."""
+    during = _explain.phase(pool._core)
+    waiter.stack = _explain.stack()
+    _under_lock(pool, pool._core.abandon, waiter, timed_out=True)
+    if waiter.slot is None and waiter.refusal is None:
+        raise _timed_out(pool, during, started)
 
 
 def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float) -> Steps[bool]:
@@ -127,6 +151,8 @@ def cleanliness(hooks: Hooks[Any], *, reset: bool) -> Callable[[Any], bool] | No
     is_broken, in_transaction = hooks.is_broken, hooks.in_transaction
     if (reset and hooks.reset is not None) or (hooks.rollback is not None and in_transaction is None):
         return lambda _: False
+    if hooks.is_clean is not None:
+        return hooks.is_clean
     if in_transaction is None:
         return None if is_broken is None else lambda connection: not is_broken(connection)
     if is_broken is None:
@@ -172,10 +198,17 @@ def distrusts(pool: PoolBase[Any], error: BaseException | None) -> bool:
 
 def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None) -> None:  # noqa: FBT001 - passed on
     """Go on where `Core.put` could not finish without the lock."""
-    if outcome is None:
-        _under_lock(pool, pool._core.settle)
-    else:
-        _under_lock(pool, pool._core.release, slot)
+    core = pool._core
+    now = pool._clock()
+    todo: Todo
+    with core.lock:
+        heir = None if outcome is None else core.pass_on(slot, now)
+        if heir is None:
+            todo = core.settle(now) if outcome is None else core.release(slot, now)
+    if heir is not None:
+        heir.wake()
+    elif todo:
+        carry_out(pool, todo)
 
 
 def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
@@ -238,7 +271,8 @@ def shut(pool: PoolBase[Any], ender: Waiter, seconds: float) -> Steps[None]:
         left = deadline - pool._clock()
         if left <= 0:
             break
-        yield partial(pool._wait, ender, left)
+        ender.patience = left
+        yield ender.wait
     _under_lock(pool, pool._core.cut_off)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
 from ._core import Slot
-from ._pool import C, LeaseBase, PoolBase, stack_of
+from ._pool import C, LeaseBase, PoolBase
 from ._sockets import Farewell
 from ._waiters import ThreadWaiter
 from .connector import Connector
@@ -183,7 +183,7 @@ class Pool(PoolBase[C]):
         clock = self._clock  # calling the attribute itself would look it up as a method first
         slot = self._core.take(self._lane, clock())
         if slot is None or (slot.watch is not None and slot.watch(0)):
-            slot = self._acquire(timeout, slot, frame)
+            slot = self._acquire(timeout, slot)
         slot.owner = id(frame)
         slot.scoped = True
         slot.code = frame.f_code
@@ -216,9 +216,18 @@ class Pool(PoolBase[C]):
         lease._mark(_getframe(1), scoped=True)
         return Transaction(lease, self._hooks.transaction)
 
-    def _acquire(self, timeout: Duration | None, found: Slot | None, frame: FrameType) -> Slot:
-        waiter = ThreadWaiter(self._lane, stack_of(frame))
-        return run(_steps.acquire(self, waiter, found, self._deadline(timeout)))
+    def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
+        started, deadline = self._clock(), self._deadline(timeout)
+        waiter = ThreadWaiter(self._lane, found, started)
+        try:
+            # The plain case first: one wait in the queue for a connection that needs no look.
+            if _steps.ask(self, waiter, deadline):
+                waiter.wait()
+        except BaseException:
+            _steps.leave(self, waiter)
+            raise
+        slot = waiter.slot
+        return slot if slot is not None and waiter.fresh else run(_steps.acquire(self, waiter, started, deadline))
 
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
@@ -244,7 +253,7 @@ class Pool(PoolBase[C]):
 
         Waits for them; what has not come back after `timeout` is cut off. Harmless when done before.
         """
-        ender = ThreadWaiter(self._lane)
+        ender = ThreadWaiter(self._lane, None, 0.0)
         run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
 
     def __enter__(self) -> Pool[C]:

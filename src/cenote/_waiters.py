@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 from _thread import TIMEOUT_MAX, allocate_lock
 from contextlib import suppress
+from time import monotonic
 
-from ._core import Lane, Waiter
+from ._core import Lane, Slot, Waiter
+
+FIRST_WAIT = 0.05
+"""Seconds after which a waiter is checked for waiting on itself; most have been served by then."""
 
 
 class ThreadWaiter(Waiter):
     """Waits on a raw lock of its own, so that exactly the right thread wakes."""
 
-    __slots__ = ("_gate",)
-
-    def __init__(self, lane: Lane, stack: frozenset[int] = frozenset()) -> None:
+    def __init__(self, lane: Lane, found: Slot | None, now: float) -> None:
         """Close the gate."""
-        super().__init__(lane, stack)
+        self.lane, self.slot, self.queued_at = lane, found, now
         self._gate = allocate_lock()
         self._gate.acquire()
 
@@ -30,81 +32,62 @@ class ThreadWaiter(Waiter):
         with suppress(RuntimeError):  # it is open already
             self._gate.release()
 
-    def wait(self, seconds: float) -> bool:
-        """Block until woken or `seconds` have passed; false for the latter."""
-        return self._gate.acquire(timeout=min(seconds, TIMEOUT_MAX))
+    def wait(self) -> bool:
+        """Block until woken or out of patience; false for the latter."""
+        return self._gate.acquire(timeout=min(self.patience, TIMEOUT_MAX))
 
 
-class Patience:
-    """The deadlines of all tasks that wait under one loop, with one timer between them.
+class FirstWaits:
+    """One timer for all first waits under one loop: being equally long, they end in the order they began.
 
-    A timer for each wait would be set and cancelled a thousand times for each that goes off. This
-    one goes off no later than the earliest deadline; finding nobody late it is set anew.
+    A timer of its own for each would be set and cancelled a thousand times for each that goes off.
     """
 
-    __slots__ = ("_at", "_deadlines", "_handle", "_loop")
+    __slots__ = ("_loop", "_ringing", "began")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Set no timer yet."""
         self._loop = loop
-        self._deadlines: dict[TaskWaiter, float] = {}
-        self._at = float("inf")
-        self._handle: asyncio.TimerHandle | None = None
+        self.began: dict[TaskWaiter, float] = {}
+        self._ringing = False
 
-    def watch(self, waiter: TaskWaiter, seconds: float) -> None:
-        """Let `waiter` know when `seconds` have passed."""
-        deadline = self._loop.time() + seconds
-        self._deadlines[waiter] = deadline
-        if deadline < self._at:
-            self._set(deadline)
-
-    def unwatch(self, waiter: TaskWaiter) -> None:
-        """Forget `waiter`."""
-        del self._deadlines[waiter]
-
-    def _set(self, at: float) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._at = at
-        self._handle = self._loop.call_at(at, self._ring)
+    def add(self, waiter: TaskWaiter) -> None:
+        """Let `waiter` know when `FIRST_WAIT` seconds have passed, unless it is gone from `began` by then."""
+        self.began[waiter] = monotonic()
+        if not self._ringing:
+            self._ringing = True
+            self._loop.call_later(FIRST_WAIT, self._ring)
 
     def _ring(self) -> None:
-        self._at, self._handle = float("inf"), None
-        now = self._loop.time()
-        for waiter, deadline in self._deadlines.items():
-            if deadline <= now:
-                waiter.arrive(False)
-        later = [deadline for deadline in self._deadlines.values() if deadline > now]
-        if later:
-            self._set(min(later))
+        late = monotonic() - FIRST_WAIT
+        for waiter, began in tuple(self.began.items()):
+            if began > late:
+                self._loop.call_later(began - late, self._ring)
+                return
+            waiter.arrive(False)
+        self._ringing = False
 
 
 class TaskWaiter(Waiter):
     """Waits on a future of its loop; wakes directly from that loop, thread-safely from elsewhere."""
 
-    __slots__ = ("_future", "_loop", "_patience")
-
     def __init__(
         self,
         lane: Lane,
+        found: Slot | None,
+        now: float,
         loop: asyncio.AbstractEventLoop,
-        patience: Patience,
-        stack: frozenset[int] = frozenset(),
+        first_waits: FirstWaits,
     ) -> None:
         """Make the future under the running loop."""
-        super().__init__(lane, stack)
+        self.lane, self.slot, self.queued_at = lane, found, now
         self._loop = loop
-        self._patience = patience
-        self._future = loop.create_future()
+        self._first_waits = first_waits
+        self._future: asyncio.Future[bool] = loop.create_future()
 
     def accepts(self) -> bool:
-        """Refuse once the task is cancelled or its time is up, though it has not run yet to leave the queue."""
-        return not self._future.done()
-
-    def rearm(self) -> None:
-        """Make another future: the first one has had its news."""
-        if self._future.done():
-            self._future = self._loop.create_future()
+        """Refuse once the task is cancelled, though it has not run yet to leave the queue."""
+        return not self._future.cancelled()
 
     def wake(self) -> None:
         """Let the task run."""
@@ -116,16 +99,17 @@ class TaskWaiter(Waiter):
 
     def arrive(self, news: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Settle the future, under its loop."""
+        self._first_waits.began.pop(self, None)
         if not self._future.done():
             self._future.set_result(news)
 
-    async def wait(self, seconds: float) -> bool:
-        """Suspend until woken or `seconds` have passed; false for the latter."""
-        self.rearm()
-        if seconds >= TIMEOUT_MAX:
-            return await self._future
-        self._patience.watch(self, seconds)
-        try:
-            return await self._future
-        finally:
-            self._patience.unwatch(self)
+    def wait(self) -> asyncio.Future[bool]:
+        """Give the future that is settled when there is news or patience runs out: false for the latter."""
+        if self._future.done():  # by an earlier wait; late news of that one finds this one
+            self._future = self._loop.create_future()
+        if self.patience == FIRST_WAIT:
+            self._first_waits.add(self)
+        elif self.patience < TIMEOUT_MAX:
+            timer = self._loop.call_later(self.patience, self.arrive, False)
+            self._future.add_done_callback(lambda _: timer.cancel())
+        return self._future

@@ -10,6 +10,8 @@ from .ledger import SHORT_HOLD
 from .state import Act, Lane, Slot, State, Todo, Waiter
 from .upkeep import Upkeep
 
+NOTHING: Todo = []
+
 TRIES_FROM_POOL = 2
 """Dead connections a caller is given before a new one is dialed for it: maxBadConnRetries of database/sql."""
 
@@ -67,7 +69,23 @@ class Core(Upkeep):
 
     def request(self, waiter: Waiter, now: float) -> Todo:
         """Give the waiter an idle slot, a refusal, or a place at the end of the queue."""
+        waiters = waiter.lane.waiters
+        if self.saturated and waiters:
+            self.tickets += 1
+            waiter.ticket = self.tickets
+            waiter.surplus = True
+            self.wait_count += 1
+            waiters[waiter] = None
+            self.queued += 1
+            return NOTHING
         self._enter(waiter, now, again=False)
+        return self.settle(now)
+
+    def suspect(self, waiter: Waiter, now: float) -> Todo:
+        """Refuse a waiter whose own with blocks hold every place. Asked when it has waited for a while."""
+        if waiter in waiter.lane.waiters and self._holds_all(waiter.stack, scoped=True):
+            self._unqueue(waiter, now)
+            self._refuse(waiter, "deadlock", now)
         return self.settle(now)
 
     def bury(self, waiter: Waiter, now: float) -> Todo:
@@ -129,8 +147,6 @@ class Core(Upkeep):
         elif not again and self._full():
             self.rejected += 1
             self._refuse(waiter, "full", now)
-        elif self._holds_all(waiter.stack, scoped=True):
-            self._refuse(waiter, "deadlock", now)
         else:
             self._queue(waiter, now, ahead=again)
 
@@ -148,7 +164,8 @@ class Core(Upkeep):
             self.replan = True
         if ahead:
             waiter.lane.waiters.move_to_end(waiter, last=False)
-        self._note("queued", now)
+        if self.eventful:
+            self._note("queued", now)
 
     def _full(self) -> bool:
         """Whether the queue, beyond those whom free places will serve, has no room for one more."""
@@ -166,6 +183,25 @@ class Core(Upkeep):
         )
 
     # ── release ─────────────────────────────────────────────────────────────────────────────────
+
+    def pass_on(self, slot: Slot, now: float) -> Waiter | None:
+        """Give a returned slot straight to the oldest waiter, whom to wake; None if it takes `release` to decide."""
+        if not self.saturated or self.dropped or now >= slot.expires_at:
+            return None
+        waiters = slot.lane.waiters
+        while waiters:
+            heir = next(iter(waiters))
+            self._unqueue(heir, now)
+            if heir.accepts():
+                self._count_use(slot, now)
+                slot.since = now
+                slot.rested = 0.0
+                heir.slot = slot
+                heir.fresh = slot.brief and slot.generation == self.generation
+                if not self.queued:
+                    self._note_mood()
+                return heir
+        return None
 
     def release(self, slot: Slot, now: float) -> Todo:
         """Take back a slot in good order: to the oldest waiter, to the idle ones, or out."""

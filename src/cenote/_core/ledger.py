@@ -16,6 +16,13 @@ from .state import NEVER, Act, Lane, Slot, State, Todo, Waiter
 SHORT_HOLD = 5e-5
 """Holds below this many seconds are counted and not timed: no round trip is that short."""
 
+LOOK_AGAIN = 0.01
+"""A connection that goes straight from one caller to the next is looked at again if the hold was longer than this.
+
+Each look at a socket costs a system call and gives other threads the interpreter in between; one
+that is this young is as good as new.
+"""
+
 LIFETIME_JITTER = 0.1
 """A connection lives up to this share shorter, so that those born together do not die together."""
 
@@ -67,6 +74,7 @@ class Ledger:
         "rejected",
         "replan",
         "retry_at",
+        "saturated",
         "slots",
         "tickets",
         "timeouts",
@@ -101,6 +109,9 @@ class Ledger:
         self.last_error: BaseException | None = None
         self.planned = NEVER  # when upkeep will look next
         self.keepalive_at = 0.0
+        # Every place is taken, under one lane, and the queue is open: then a caller can only join the end
+        # of the queue, and what is returned can only go to its head.
+        self.saturated = False
         self.queued = 0  # waiters of all lanes
         self.tickets = 0
         self.ids = 0
@@ -145,6 +156,7 @@ class Ledger:
     def _count_use(self, slot: Slot, now: float) -> None:
         slot.uses += 1
         held = now - slot.since
+        slot.brief = held < LOOK_AGAIN
         if held > SHORT_HOLD:
             self.hold_time.record(held)
 
@@ -203,15 +215,18 @@ class Ledger:
         """The idle slots longest on the shelf. One C call, so no take or put can fall in between."""
         return list(islice(lane.idle, count))
 
-    def _close_coldest(self, reason: str, now: float, lanes: list[Lane]) -> bool:
-        """Close the idle slot of these lanes that was returned first; false when there is none."""
-        coldest = [slot for lane in lanes for slot in self._coldest(lane, 1)]
-        if not coldest:
-            return False
-        slot = min(coldest, key=lambda one: one.since)
-        if slot.lane.idle.pop(slot, None):
-            self._close(slot, reason, now)
-        return True
+    def _close_coldest(self, count: float, reason: str, now: float, lanes: list[Lane]) -> int:
+        """Close as many as `count` idle slots of these lanes, those returned first; say how many it were."""
+        most = max(min(count, self.idle()), 0)
+        coldest = [slot for lane in lanes for slot in self._coldest(lane, int(most))]
+        if len(lanes) > 1:
+            coldest.sort(key=lambda slot: slot.since)
+        closed = 0
+        for slot in coldest[: int(most)]:
+            if slot.lane.idle.pop(slot, None):
+                self._close(slot, reason, now)
+                closed += 1
+        return closed
 
     def _note(self, kind: Kind, now: float, slot: Slot | None = None, reason: str | None = None) -> None:
         if self.eventful:

@@ -19,16 +19,15 @@ class Settling(Ledger):
         if self.closed:
             self._empty(now)
         else:
-            if len(self.slots) - self.closing > self.limit:
-                self._shrink(self.limit, now)
+            self._shrink(self.limit, now)
             if self.queued:
                 self._hand_over(now)
             if len(self.slots) > self.calm_limit:
                 self._shrink(self.max_open, now)
-                self._trim(now)
+                self._close_coldest(self.idle() - self.idle_limit, "max_idle", now, list(self.lanes.values()))
             if self.queued or self.min_idle:
                 self._grow(now)
-        self.calm = not (self.queued or self.closed or self.dropped or len(self.slots) > self.calm_limit)
+        self._note_mood()
         if self.replan:
             self.replan = False
             if self.due(now) < self.planned:
@@ -59,15 +58,19 @@ class Settling(Ledger):
 
     def _shrink(self, most: float, now: float) -> None:
         """Close idle slots while more than `most` are open."""
-        lanes = list(self.lanes.values())
-        while len(self.slots) - self.closing > most and self._close_coldest("max_idle", now, lanes):
-            pass
+        surplus = len(self.slots) - self.closing - most
+        if surplus > 0:
+            self._close_coldest(surplus, "max_idle", now, list(self.lanes.values()))
 
-    def _trim(self, now: float) -> None:
-        """Close idle slots while there are more than max_idle."""
-        lanes = list(self.lanes.values())
-        while self.idle() > self.idle_limit and self._close_coldest("max_idle", now, lanes):
-            pass
+    def _note_mood(self) -> None:
+        """Say which short ways are open until the next transition."""
+        self.calm = not (self.queued or self.closed or self.dropped or len(self.slots) > self.calm_limit)
+        self.saturated = (
+            len(self.slots) == self.limit
+            and len(self.lanes) == 1
+            and self.queue_limit == NEVER
+            and not (self.closed or self.dropped or self.eventful)
+        )
 
     # ── waiters ─────────────────────────────────────────────────────────────────────────────────
 
@@ -76,7 +79,7 @@ class Settling(Ledger):
         for lane in self.lanes.values():
             while lane.idle and lane.waiters:
                 if len(self.lanes) > 1 and self._owes_place(lane):
-                    self._close_coldest("moved", now, [lane])
+                    self._close_coldest(1, "moved", now, [lane])
                     continue
                 waiter = next(iter(lane.waiters))
                 if not waiter.accepts():  # cancelled a moment ago, its task has not run yet
@@ -87,7 +90,7 @@ class Settling(Ledger):
 
     def _grant(self, waiter: Waiter, slot: Slot, now: float) -> None:
         waiter.slot = slot
-        waiter.fresh = not (slot.uses or slot.rested)
+        waiter.fresh = slot.brief and not slot.rested and slot.generation == self.generation
         self._note("granted", now, slot)
         self.todo.append((Act.WAKE, waiter))
 
@@ -137,7 +140,7 @@ class Settling(Ledger):
             if len(self.slots) >= self.limit:
                 # Idle connections can only be in a waiter's way here if they are another lane's.
                 if self.closing < self.queued:
-                    self._close_coldest("moved", now, list(self.lanes.values()))
+                    self._close_coldest(1, "moved", now, list(self.lanes.values()))
                 return
             self._dial(lane, now)
 

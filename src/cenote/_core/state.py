@@ -32,6 +32,7 @@ class Slot:
 
     __slots__ = (
         "answered_at",
+        "brief",
         "code",
         "connection",
         "expires_at",
@@ -67,6 +68,7 @@ class Slot:
         # Idle: since when. In use: since when. Connecting: since when.
         self.since = now
         self.answered_at = now  # last time a keepalive ping was answered
+        self.brief = True  # dialed just now, or its last hold was too short to look again after it
         self.rested = 0.0  # how long it had been idle when it was last granted
         # Written by the holder alone, and of meaning only while `held`; the owner is the id of the
         # frame that acquired it.
@@ -86,32 +88,32 @@ class Slot:
 
 
 class Waiter:
-    """A caller in the queue. `accepts` and `wake` are the world's own; the rest belongs to the core."""
+    """A caller in the queue. `accepts`, `wait` and `wake` are the world's own; the rest belongs to the core."""
 
-    __slots__ = ("cause", "deaths", "fresh", "lane", "queued_at", "refusal", "slot", "stack", "surplus", "ticket")
+    # Defaults of the class, so that making one, which every wait does, sets only what differs.
+    refusal: Refusal | None = None
+    cause: BaseException | None = None  # of a refusal for a connect error
+    ticket = 0
+    surplus = False  # queued since every place was in other hands: counts as a wait
+    deaths = 0  # dead connections it was given from the pool
+    fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
+    stack: frozenset[int] = frozenset()  # what `Slot.owner` is of the connections its caller holds
+    patience = NEVER  # seconds that the next wait may take
 
-    def __init__(self, lane: Lane, stack: frozenset[int] = frozenset()) -> None:
-        """Prepare to ask; nothing is queued yet. `stack` is what `Slot.owner` may be if the caller holds it."""
-        self.lane = lane
-        self.stack = stack
-        self.slot: Slot | None = None
-        self.refusal: Refusal | None = None
-        self.cause: BaseException | None = None  # of a refusal for a connect error
-        self.ticket = 0
-        self.queued_at = 0.0
-        self.surplus = False  # queued since every place was in other hands: counts as a wait
-        self.deaths = 0  # dead connections it was given from the pool
-        self.fresh = False  # what it was given was dialed just now
+    def __init__(self, lane: Lane, found: Slot | None = None, now: float = 0.0) -> None:
+        """Prepare to ask; nothing is queued yet. A slot `found` was taken, but there is something to look into."""
+        self.lane, self.slot, self.queued_at = lane, found, now
 
     def accepts(self) -> bool:
         """Whether it would still take a connection; asked under the lock, at the hand-off."""
         return True
 
-    def rearm(self) -> None:
-        """Prepare to be queued again."""
-
     def wake(self) -> None:
-        """Tell the caller to look at `slot` and `refusal`. Called once, without the lock."""
+        """Tell the caller to look at `slot` and `refusal`. Called without the lock."""
+
+    def wait(self) -> Any:
+        """Wait for news, at most `patience`; false if there was none. Awaitable in asyncio."""
+        raise NotImplementedError
 
 
 Refusal = Literal["closed", "full", "connect", "deadlock"]
@@ -124,11 +126,12 @@ class Lane:
     lane for each loop; the limit is common to all lanes.
     """
 
-    __slots__ = ("affinity", "dialing", "idle", "open", "waiters")
+    __slots__ = ("affinity", "dialing", "face", "idle", "open", "waiters")
 
     def __init__(self, affinity: Hashable) -> None:
         """Start empty."""
         self.affinity = affinity
+        self.face: Any = None  # whatever a face keeps for it
         # Insertion order is order of return, so the last one is the warmest and popitem is LIFO.
         # A key stands for itself so that pop() and popitem() are each one atomic step.
         self.idle: dict[Slot, Slot] = {}

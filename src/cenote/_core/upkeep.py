@@ -52,7 +52,8 @@ class Upkeep(Settling):
         """When something will be due, or may be: what is in use now can be idle at any time."""
         if self.closed and not self.dropped:
             return NEVER
-        times = [slot.since + self.options.connect_timeout + OVERDUE_GRACE for slot in self.connecting]
+        patience = self.options.connect_timeout + OVERDUE_GRACE
+        times = [slot.since + patience for slot in self.connecting]
         if self.dropped:
             times.append(now)
         if self.failures and not self.connecting and len(self.slots) < self.limit and self._wants_dial():
@@ -95,7 +96,7 @@ class Upkeep(Settling):
     def _expire_idle(self, lane: Lane, now: float) -> None:
         while coldest := self._coldest(lane, BATCH):
             for slot in coldest:
-                if now - slot.since < self.idle_time or self.idle() <= self.min_idle:
+                if now < slot.since + self.idle_time or self.idle() <= self.min_idle:
                     return
                 if lane.idle.pop(slot, None):
                     self._close(slot, "max_idle_time", now)
@@ -103,7 +104,8 @@ class Upkeep(Settling):
     def _mark_overdue(self, now: float) -> None:
         """Let a dial that does not end keep its place but no longer hold up others, or its waiters' news."""
         patience = self.options.connect_timeout + OVERDUE_GRACE
-        for slot in [slot for slot in self.connecting if now - slot.since >= patience]:
+        # Compared as `due` computes it: by another rounding, upkeep would come and find nothing to do.
+        for slot in [slot for slot in self.connecting if now >= slot.since + patience]:
             self._dial_ended(slot)
             slot.overdue = True
             self.overdue += 1
