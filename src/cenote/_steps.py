@@ -139,7 +139,7 @@ def _watch(pool: PoolBase[Any], slot: Slot) -> Callable[[int], object] | None:
     """Make the free look for one connection, as cheap as its driver allows: the hit path calls it."""
     fileno, connection, is_alive = pool._fileno(slot), slot.connection, pool._hooks.is_alive
     look = _sockets.watch(fileno) if fileno is not None else None
-    if is_alive is None:
+    if is_alive is None or (look is not None and pool._hooks.socket_tells):
         return look
     if look is None:
         return lambda _: not is_alive(connection)

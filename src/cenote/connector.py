@@ -12,11 +12,14 @@ When each hook is called, and what it may do::
     fileno          no      once, after connect: the socket that may be asked without a round trip
     is_alive        no      on acquire, after the socket was asked: the driver's own idea of alive
     ping            yes     on acquire after ping_after idle or when in doubt, and by keepalive; raises when dead
+    is_clean        no      on release, before the next two: neither of them holds, in one look where there is one
     is_broken       no      on release: closed, or in a protocol state that nobody can trust
-    in_transaction  no      on release: a transaction was left open
+    in_transaction  no      on release: a transaction was left open; None if the driver cannot tell
     rollback        yes     on release, when in_transaction said so (or the driver cannot say)
     reset           yes     on release, with reset="session": forget all session state
     transaction     yes     pool.transaction(): a context manager that commits or rolls back
+    socket_tells    -       (a flag) an idle connection is closed by nobody but its peer, so on acquire its socket
+                            alone is asked, and is_alive only if there is something to see
     terminate       no      cut off without a word: after close(timeout=), a dead loop, a hung peer
 """
 
@@ -60,6 +63,7 @@ OPTIONAL = (
     "fileno",
     "is_alive",
     "ping",
+    "is_clean",
     "is_broken",
     "in_transaction",
     "rollback",
@@ -76,14 +80,17 @@ class Hooks(Generic[C]):
     fileno: Callable[[C], int | None] | None = None
     is_alive: Callable[[C], bool] | None = None
     ping: Callable[[C], Any] | None = None
+    is_clean: Callable[[C], bool] | None = None
     is_broken: Callable[[C], bool] | None = None
-    in_transaction: Callable[[C], bool] | None = None
+    in_transaction: Callable[[C], bool | None] | None = None
     rollback: Callable[[C], Any] | None = None
     reset: Callable[[C], Any] | None = None
     transaction: Callable[[C], Any] | None = None
     terminate: Callable[[C], None] | None = None
+    socket_tells: bool = False
 
     @classmethod
     def of(cls, connector: object) -> Hooks[Any]:
         """Look each optional hook up once."""
-        return cls(**{name: getattr(connector, name, None) for name in OPTIONAL})
+        tells = bool(getattr(connector, "socket_tells", False))
+        return cls(**{name: getattr(connector, name, None) for name in OPTIONAL}, socket_tells=tells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random as _random
 from collections.abc import Callable, Hashable
+from itertools import takewhile
 
 from ..options import Options
 from .ledger import SHORT_HOLD
@@ -111,10 +112,11 @@ class Core(Upkeep):
         """Take a waiter out of the queue, O(1).
 
         A slot handed over in the last moment is kept by one that merely timed out, and goes back
-        through release if the caller was cancelled.
+        if the caller was cancelled; unless a ping of it may be under way.
         """
         if waiter in waiter.lane.waiters:
             self._unqueue(waiter, now)
+        if waiter.slot is None and waiter.refusal is None:
             self._note("gave_up", now, None, "timeout" if timed_out else "cancelled")
         if timed_out:
             if waiter.slot is None and waiter.refusal is None:
@@ -124,7 +126,11 @@ class Core(Upkeep):
         elif waiter.slot is not None:
             slot, waiter.slot = waiter.slot, None
             if slot.state is State.OPEN:
-                self._shelve(slot, now)
+                slot.brief = False  # nobody has looked at it
+                if self.needs_ping(slot) and not waiter.fresh:
+                    self._close(slot, "discarded", now)
+                else:
+                    self._shelve(slot, now)
         return self.settle(now)
 
     def needs_ping(self, slot: Slot) -> bool:
@@ -160,10 +166,11 @@ class Core(Upkeep):
             self.wait_count += waiter.surplus
         waiter.lane.waiters[waiter] = None
         self.queued += 1
-        if self.failures:  # upkeep did not count on anybody for the next dial
-            self.replan = True
-        if ahead:
-            waiter.lane.waiters.move_to_end(waiter, last=False)
+        if ahead:  # of all but those who were sent back like him and are older
+            waiters = waiter.lane.waiters
+            older = [one for one in takewhile(lambda one: one.ticket <= waiter.ticket, waiters) if one is not waiter]
+            for one in (waiter, *reversed(older)):
+                waiters.move_to_end(one, last=False)
         if self.eventful:
             self._note("queued", now)
 
@@ -263,8 +270,10 @@ class Core(Upkeep):
 
     def resize(self, options: Options, now: float) -> Todo:
         """Adopt other options: surplus idle connections are closed, new room is used at once."""
+        self.calm = False  # before settle looks at the idle slots; see the package
         lifetime = self.lifetime
         self.apply(options)
+        self.keepalive_at = 0.0  # planned with the old interval
         if lifetime != self.lifetime:
             self.ages = []
             for slot in self.slots:
@@ -287,7 +296,7 @@ class Core(Upkeep):
     def cut_off(self, now: float) -> Todo:
         """Give up what has not come back after `shut`: forget every slot, cut off what is in use."""
         for lane in self.lanes.values():
-            self._forget_slots(lane)
+            self._forget_slots(lane, now)
         return self.settle(now)
 
     def forget(self, affinity: Hashable, now: float) -> Todo:
@@ -295,10 +304,10 @@ class Core(Upkeep):
         lane = self.lanes.pop(affinity)
         self.queued -= len(lane.waiters)
         lane.waiters.clear()
-        self._forget_slots(lane)
+        self._forget_slots(lane, now)
         return self.settle(now)
 
-    def _forget_slots(self, lane: Lane) -> None:
+    def _forget_slots(self, lane: Lane, now: float) -> None:
         lane.idle.clear()
         for slot in [slot for slot in self.slots if slot.lane is lane]:
             if slot.state is State.CONNECTING:
@@ -306,5 +315,7 @@ class Core(Upkeep):
             elif slot.state is State.CLOSING:
                 self.closing -= 1
             else:
+                if slot.held:
+                    self._count_use(slot, now)
                 self.todo.append((Act.CUT, slot))
             self._remove(slot)

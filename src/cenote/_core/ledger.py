@@ -149,7 +149,10 @@ class Ledger:
     # ── single steps ────────────────────────────────────────────────────────────────────────────
 
     def _shelve(self, slot: Slot, now: float) -> None:
-        """Put an open slot among the idle ones; `settle` decides how long it stays there."""
+        """Put an open slot among the idle ones unless it is too old; `settle` decides how long it stays there."""
+        if now >= slot.expires_at:  # upkeep has passed over it while it was in use, and will not come back
+            self._close(slot, "max_lifetime", now)
+            return
         slot.since = now
         slot.lane.idle[slot] = slot
 

@@ -116,13 +116,14 @@ class Settling(Ledger):
         """Whether an older waiter of another lane has a better right to a place of this one.
 
         Lanes that want connections share the limit equally. While each has its share, what is
-        returned under a loop serves that loop's waiters, first come first served.
+        returned under a loop serves that loop's waiters, first come first served. With fewer
+        places than lanes, a lane that has none at all may ask for one.
         """
         wanting = [other for other in self.lanes.values() if other.open or other.waiters]
         share = self.limit // len(wanting)
         oldest = next(iter(lane.waiters)).ticket
         return lane.open > share and any(
-            other.waiters and other.open + self.closing < share and next(iter(other.waiters)).ticket < oldest
+            other.waiters and other.open + self.closing < max(share, 1) and next(iter(other.waiters)).ticket < oldest
             for other in wanting
         )
 
@@ -133,7 +134,7 @@ class Settling(Ledger):
         if len(self.slots) >= self.limit and len(self.lanes) == 1:
             return
         parallel = 1 if self.failures else self.max_connecting
-        while len(self.connecting) < parallel and now >= self.retry_at:
+        while len(self.connecting) < parallel:
             lane = self._wants_dial()
             if lane is None:
                 return
@@ -141,6 +142,9 @@ class Settling(Ledger):
                 # Idle connections can only be in a waiter's way here if they are another lane's.
                 if self.closing < self.queued:
                     self._close_coldest(1, "moved", now, list(self.lanes.values()))
+                return
+            if now < self.retry_at:
+                self.replan = True  # upkeep has to be there when the pause is over
                 return
             self._dial(lane, now)
 

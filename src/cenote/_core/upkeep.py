@@ -72,10 +72,13 @@ class Upkeep(Settling):
         if slot.state is State.OPEN:
             slot.answered_at = now
             slot.generation = generation
-            idle = slot.lane.idle
-            warmer = [one for one in tuple(idle) if one.since > slot.since and idle.pop(one, None)]
-            idle[slot] = slot
-            idle.update((one, one) for one in warmer)
+            if now >= slot.expires_at:
+                self._close(slot, "max_lifetime", now)
+            else:
+                idle = slot.lane.idle
+                warmer = [one for one in tuple(idle) if one.since > slot.since and idle.pop(one, None)]
+                idle[slot] = slot
+                idle.update((one, one) for one in warmer)
         return self.settle(now)
 
     def unanswered(self, slot: Slot, now: float) -> Todo:

@@ -79,7 +79,7 @@ def _make(
         module = import_module(f"cenote.drivers.{driver.module}")
     except ImportError as error:
         raise ConfigError(
-            f"the driver for {given}:// is not installed ({error}); "
+            f"the driver for {given}:// cannot be used ({error}); "
             f"install it with: pip install 'cenote[{driver.extra}]'"
         ) from error
     return getattr(module, driver.connector).from_url(url)

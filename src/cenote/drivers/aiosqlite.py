@@ -19,6 +19,9 @@ import aiosqlite
 from cenote.drivers._common import async_transaction
 from cenote.drivers.sqlite import Database
 
+if not hasattr(aiosqlite.Connection, "stop"):
+    raise ImportError(f"aiosqlite {aiosqlite.__version__} is too old, 0.22.1 is needed")
+
 _ROWS_PER_VISIT = 64  # aiosqlite's own default for fetching rows from its thread
 
 
@@ -50,8 +53,8 @@ class Connection(aiosqlite.Connection):
             except BaseException as raised:  # noqa: BLE001 - it is the asking task's
                 error = raised
             self._answered += 1
-            with suppress(RuntimeError):  # the loop is closed, and with it whoever asked
-                loop.call_soon_threadsafe(_settle, future, result, error)
+            # A closed loop refuses it; nobody waits there any more, and the thread goes on to what is next.
+            loop.call_soon_threadsafe(_settle, future, result, error)
 
         self._asked += 1
         self._tx.put_nowait((None, work))

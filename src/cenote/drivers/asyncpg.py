@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
+# What the protocol holds, and only then: the future of an operation under way, or the error with which it met
+# words it did not ask for. Those are the server's last ones; asyncpg reads them and waits for the end of the stream.
+_LAST_WORDS = asyncpg.InternalClientError
+_UNSETTLED = {asyncio.Future, _LAST_WORDS}
+
 _URL_PARAMETERS: dict[str, Reader] = {
     "statement_cache_size": whole,
     "max_cached_statement_lifetime": whole,
@@ -91,23 +96,18 @@ class AsyncpgConnector:
 
     @staticmethod
     def is_alive(connection: Connection) -> bool:
-        """Say whether asyncpg thinks it open."""
-        return not connection.is_closed()
+        """Say whether asyncpg thinks it open, and has not read the server's last words while it was idle."""
+        return not connection.is_closed() and _LAST_WORDS not in map(type, gc.get_referents(_protocol(connection)))
 
     @staticmethod
     def is_broken(connection: Connection) -> bool:
-        """Say whether it is closed, or an operation or its cancellation is still under way.
+        """Say whether it is closed or about to be, or an operation or its cancellation is still under way.
 
         A task that outlived its lease may have left one running, and asyncpg has no public name for that.
-        While there is one, the protocol holds the future that somebody waits for, and only then.
         """
-        if connection.is_closed():
-            return True
-        protocol = connection._protocol  # type: ignore[attr-defined]
-        for held in gc.get_referents(protocol):  # noqa: SIM110 - any() is slower
-            if type(held) is asyncio.Future:
-                return True
-        return False
+        return connection.is_closed() or not _UNSETTLED.isdisjoint(
+            map(type, gc.get_referents(_protocol(connection)))
+        )
 
     @staticmethod
     def in_transaction(connection: Connection) -> bool:
@@ -153,6 +153,11 @@ class AsyncpgConnector:
                 _sockets.cut(fileno)
         else:
             connection.terminate()
+
+
+def _protocol(connection: Connection) -> object:
+    protocol: object = connection._protocol  # type: ignore[attr-defined]
+    return protocol
 
 
 def _transport(connection: Connection) -> asyncio.Transport:

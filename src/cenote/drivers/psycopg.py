@@ -31,6 +31,8 @@ _KEYWORDS = ("autocommit", "prepare_threshold", "context", "row_factory", "curso
 class _Shared:
     """What does not talk is the same in both worlds."""
 
+    socket_tells = True  # libpq closes its socket only when somebody uses the connection
+
     def __init__(self, conninfo: str = "", **kwargs: Any) -> None:
         """Read the address; opens nothing.
 
@@ -70,6 +72,11 @@ class _Shared:
     @staticmethod
     def is_alive(connection: psycopg.BaseConnection[Any]) -> bool:
         """Say whether it is open and waits for a statement."""
+        return connection.pgconn.transaction_status == IDLE
+
+    @staticmethod
+    def is_clean(connection: psycopg.BaseConnection[Any]) -> bool:
+        """Say whether it is open, outside a transaction, and waits for a statement."""
         return connection.pgconn.transaction_status == IDLE
 
     @staticmethod
@@ -125,6 +132,7 @@ class PsycopgConnector(_Shared):
         connection.rollback()
         autocommit = connection.autocommit
         connection.autocommit = True  # DISCARD ALL is refused in the transaction psycopg would begin
+        connection._prepared.clear()  # an older psycopg does not see by itself that they are gone
         connection.execute("DISCARD ALL", prepare=False)
         connection.autocommit = autocommit
 
@@ -166,6 +174,7 @@ class AsyncPsycopgConnector(_Shared):
         await connection.rollback()
         autocommit = connection.autocommit
         await connection.set_autocommit(True)
+        connection._prepared.clear()
         await connection.execute("DISCARD ALL", prepare=False)
         await connection.set_autocommit(autocommit)
 

@@ -17,7 +17,7 @@ import psycopg2.extensions
 
 from cenote import _sockets
 from cenote.drivers._common import transaction
-from cenote.drivers._postgresql import ACTIVE, IN_ERROR, IN_TRANSACTION, UNKNOWN, check_conninfo
+from cenote.drivers._postgresql import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, UNKNOWN, check_conninfo
 from cenote.drivers._urls import with_scheme
 from cenote.options import redact
 
@@ -81,6 +81,11 @@ class Psycopg2Connector:
     def is_alive(connection: Connection) -> bool:
         """Say whether psycopg2 thinks it open."""
         return not connection.closed
+
+    @staticmethod
+    def is_clean(connection: Connection) -> bool:
+        """Say whether it is open, outside a transaction, and waits for a statement."""
+        return connection.get_transaction_status() == IDLE and not connection.closed
 
     @staticmethod
     def is_broken(connection: Connection) -> bool:
