@@ -1,4 +1,4 @@
-"""One connection pool for every driver, for threads and asyncio: bounded, fair, self-healing, and it says why."""
+"""One connection pool for every driver, for threads and asyncio: bounded, fair, self-healing; it says why."""
 
 from __future__ import annotations
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop  # the C function: None instead of an error, and no Python frame
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
 from sys import _getframe
 from time import monotonic
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from . import _steps, _upkeep
+from . import _explain, _steps, _upkeep
 from ._core import Lane, Slot
-from ._pool import C, LeaseBase, PoolBase
+from ._pool import C, LeaseBase, PoolBase, reference
 from ._sockets import Farewell
 from ._waiters import FirstWaits, TaskWaiter
 from .connector import AsyncConnector
@@ -61,10 +61,6 @@ class AsyncLease(LeaseBase[C]):
         """
         await self.__aexit__(None, None, None)
 
-    async def _acquired(self) -> AsyncLease[C]:
-        await self.__aenter__()
-        return self
-
     async def __aenter__(self) -> C:
         """Acquire, unless it was a hit, and hand out the connection itself."""
         hold = self._hold
@@ -75,10 +71,11 @@ class AsyncLease(LeaseBase[C]):
         if errand is None:
             return self.connection
         self._errand = None
-        pool, timeout, found, frame, code, instruction, scoped = errand
-        waiter = pool._waiter(found)
-        started, deadline = waiter.queued_at, pool._deadline(timeout)
+        pool, timeout, owner, code, instruction = errand
+        waiter = pool._waiter()
+        started = waiter.queued_at
         try:
+            deadline = pool._deadline(timeout)
             # The plain case first: one wait in the queue for a connection that needs no look.
             if _steps.ask(pool, waiter, deadline):
                 await waiter.wait()
@@ -88,7 +85,7 @@ class AsyncLease(LeaseBase[C]):
         slot = waiter.slot
         if slot is None or not waiter.fresh:
             slot = await run(_steps.acquire(pool, waiter, started, deadline))
-        slot.owner, slot.code, slot.instruction, slot.scoped = frame, code, instruction, scoped
+        slot.owner, slot.code, slot.instruction, slot.scoped = owner, code, instruction, True
         self._hold = slot.hold
         slot.hold = None
         connection = slot.connection
@@ -123,7 +120,7 @@ class AsyncLease(LeaseBase[C]):
 
 
 _Errand = tuple["AsyncPool[C]", Duration | None, Slot | None, int, CodeType, int, bool]
-"""Pool, timeout, a slot that was taken but has something to look into; frame, code and offset of the caller; scoped."""
+"""Pool, timeout, a slot taken with something to look into; the caller's frame, code and offset; scoped."""
 
 
 class AsyncTransaction(Generic[C]):
@@ -167,7 +164,7 @@ class AsyncPool(PoolBase[C]):
     one `max_open`. Connections of a closed loop are dropped. An async context manager that closes itself.
 
     Args:
-        target: a URL, an `AsyncConnector`, a coroutine function that returns a connection, or `Options` with a dsn.
+        target: a URL, an `AsyncConnector`, a coroutine function that returns a connection, or `Options`.
         listener: called with each `Event`, outside the lock, in the thread that caused it. It must not raise.
         clock: monotonic seconds; for tests.
         **options: see `Options`.
@@ -249,18 +246,26 @@ class AsyncPool(PoolBase[C]):
                 lease._hold = slot.hold
                 slot.hold = None
                 return lease
+            if slot is not None:  # there is something to look into: by whoever awaits, nobody may
+                _steps.put_back(self, slot)
         lease._hold = None
-        lease._errand = (self, timeout, slot, id(frame), frame.f_code, frame.f_lasti, True)
+        lease._errand = (self, timeout, id(frame), frame.f_code, frame.f_lasti)
         return lease
 
     def acquire(self, timeout: Duration | None = None) -> Coroutine[Any, Any, AsyncLease[C]]:
-        """Lend a connection until `AsyncLease.release`; to be awaited. Like `connection`, which is to be preferred.
+        """Lend a connection until `AsyncLease.release`; to be awaited. Prefer `connection`, which it is like.
 
         A lease may be handed to another task, so `SelfDeadlock` is raised only at the deadline.
         """
+        frame = _getframe(1)
+        return self._lend(timeout, frame.f_code, frame.f_lasti)
+
+    async def _lend(self, timeout: Duration | None, code: CodeType, instruction: int) -> AsyncLease[C]:
+        # Nothing is taken before this runs: a task may be cancelled before its first step.
         lease = self.connection(timeout)
-        lease._mark(_getframe(1), scoped=False)
-        return lease._acquired()
+        await lease.__aenter__()
+        lease._mark(self._actor(), code, instruction, scoped=False)
+        return lease
 
     def transaction(self, timeout: Duration | None = None) -> AsyncTransaction[C]:
         """Lend a connection to an async with block in a transaction: commit on success, roll back on error.
@@ -273,16 +278,17 @@ class AsyncPool(PoolBase[C]):
             message = f"pool {self.name!r}: its connector has no transaction(); use connection()"
             raise ConfigError(message)
         lease = self.connection(timeout)
-        lease._mark(_getframe(1), scoped=True)
+        frame = _getframe(1)
+        lease._mark(id(frame), frame.f_code, frame.f_lasti, scoped=True)
         return AsyncTransaction(lease, self._hooks.transaction)
 
-    def _waiter(self, found: Slot | None) -> TaskWaiter:
+    def _waiter(self) -> TaskWaiter:
         loop = asyncio.get_running_loop()
         lane = self._lane
         if lane is None or lane.affinity is not loop or len(self._core.lanes) > 1:
             self._sweep()
             self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
-        return TaskWaiter(lane, found, self._clock(), loop, lane.face)
+        return TaskWaiter(lane, None, self._clock(), loop, lane.face)
 
     # ── loops ───────────────────────────────────────────────────────────────────────────────────
 
@@ -329,9 +335,9 @@ class AsyncPool(PoolBase[C]):
         await lease.release()
 
     async def close(self, timeout: Duration = 5.0) -> None:
-        """Close the pool. Idle connections go at once, waiters get `PoolClosed`, leases are closed when they come back.
+        """Close the pool: idle connections at once, leases when they come back; waiters get `PoolClosed`.
 
-        Waits for them; what has not come back after `timeout` is cut off. Harmless when done before.
+        Waits for the leases; what has not come back after `timeout` is cut off. Harmless when done before.
         """
         loop = asyncio.get_running_loop()
         self._sweep()
@@ -352,6 +358,14 @@ class AsyncPool(PoolBase[C]):
         await self.close()
 
     # ── what jobs ask for ───────────────────────────────────────────────────────────────────────
+
+    def _actor(self) -> Hashable:
+        return reference(asyncio.current_task() or self)
+
+    def _claims(self) -> frozenset[Hashable]:
+        # A task that is started eagerly runs on the stack of another, which does not wait for it.
+        coroutine = getattr(asyncio.current_task(), "get_coro", lambda: None)()
+        return _explain.claims(self._core, self._actor(), getattr(coroutine, "cr_frame", None))
 
     async def _connect(self, seconds: float) -> C:
         async with asyncio.timeout(seconds):
@@ -385,7 +399,7 @@ class AsyncPool(PoolBase[C]):
             self._sweep()
 
     def _start(self, job: Callable[[Any, Slot], _steps.Steps[None]], slot: Slot) -> None:
-        """Begin a job now and let a task go on with it: a task cancelled before its start would undo nothing."""
+        """Begin a job now and let a task go on: a task cancelled before its start would undo nothing."""
         steps = job(self, slot)
         try:
             first = next(steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from time import monotonic
 from types import TracebackType
+from typing import Self
 
 from .durations import Duration, seconds
 
@@ -34,7 +35,7 @@ class timeout:  # noqa: N801 - reads as a statement: with cenote.timeout("2s")
         self._seconds = seconds(duration, option="timeout")
         self._token: Token[float] | None = None
 
-    def __enter__(self) -> timeout:
+    def __enter__(self) -> Self:
         """Start the clock."""
         self._token = _deadline.set(min(_deadline.get(), monotonic() + self._seconds))
         return self

@@ -6,8 +6,11 @@ file and line.
 
 from __future__ import annotations
 
+import dis
+from collections.abc import Hashable
 from dataclasses import dataclass
 from sys import _getframe
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from .durations import format_duration
@@ -15,8 +18,6 @@ from .errors import Phase
 from .options import scrub
 
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
-
     from ._core import Core
 
 SHOWN_HOLDERS = 3
@@ -49,14 +50,43 @@ def site(code: CodeType | None, instruction: int) -> str:
     return f"{code.co_filename}:{next(lines, code.co_firstlineno)} in {code.co_qualname}"
 
 
-def stack() -> frozenset[int]:
-    """The frames beneath the caller, whose with blocks cannot end before it returns."""
-    frames = set()
+def claims(core: Core, actor: Hashable, root: FrameType | None) -> frozenset[Hashable]:
+    """The owners of all connections if this caller holds every one of them; else nothing.
+
+    A with block belongs to a frame, which cannot leave it while the caller, further up its stack,
+    waits; `root` is the last frame of the caller's own. Any other lease belongs to the `actor`, the
+    thread or task that acquired it.
+    """
+    frames: dict[Hashable, FrameType] = {}
     frame: FrameType | None = _getframe(1)
     while frame is not None:
-        frames.add(id(frame))
-        frame = frame.f_back
-    return frozenset(frames)
+        frames[id(frame)] = frame
+        frame = None if frame is root else frame.f_back
+    owners: set[Hashable] = set()
+    for slot in tuple(core.slots):
+        if not slot.held:
+            return frozenset()
+        if slot.scoped:
+            holder = frames.get(slot.owner)
+            if holder is None or holder.f_code is not slot.code or not _enters(slot.code, slot.instruction):
+                return frozenset()
+        elif slot.owner != actor:
+            return frozenset()
+        owners.add(slot.owner)
+    return frozenset(owners)
+
+
+def _enters(code: CodeType, instruction: int) -> bool:
+    """Whether a with statement enters what the call at `instruction` returns.
+
+    Only then is the frame that made the call alive for as long as the lease, and its id nobody else's.
+    """
+    after = (one.opname for one in dis.get_instructions(code) if one.offset > instruction)
+    name = next(after, "")
+    # The latter from Python 3.14 on.
+    return name in {"BEFORE_WITH", "BEFORE_ASYNC_WITH"} or (
+        name == "COPY" and next(after, "") == "LOAD_SPECIAL"
+    )
 
 
 def holders(core: Core, now: float) -> list[Holder]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from types import FrameType, ModuleType
+import weakref
+from collections.abc import Callable, Hashable
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _explain, _fork, _steps
@@ -25,7 +26,7 @@ Forever = float("inf")
 
 
 class Hold:
-    """The proof that somebody has a connection: on its slot while nobody has, else on one lease and nowhere else.
+    """The proof that somebody has a connection: kept by its slot while nobody has, else by one lease alone.
 
     When that lease is collected without release, the hold goes with it and reports so. A finalizer
     on the lease itself would run at the end of every use, and cost more than all the rest of it.
@@ -74,12 +75,11 @@ class LeaseBase(Generic[C]):
             hold.slot.hold = hold
             _steps.discard(hold.pool, hold.slot)
 
-    def _mark(self, frame: FrameType, *, scoped: bool) -> None:
-        """Note another place as the one that acquired it."""
+    def _mark(self, owner: Hashable, code: CodeType, instruction: int, *, scoped: bool) -> None:
+        """Note another owner and place than those of the call of `connection`."""
         if self._hold is not None:
             slot = self._hold.slot
-            slot.owner, slot.code, slot.instruction = id(frame), frame.f_code, frame.f_lasti
-            slot.scoped = scoped
+            slot.owner, slot.code, slot.instruction, slot.scoped = owner, code, instruction, scoped
 
     def __repr__(self) -> str:
         """Name the connection."""
@@ -87,12 +87,21 @@ class LeaseBase(Generic[C]):
         return f"<{type(self).__name__}: {state}>"
 
 
+def reference(actor: object) -> Hashable:
+    """Refer to a thread or task without keeping it, and without taking a later one for it."""
+    weak = weakref.ref(actor)
+    hash(weak)  # it remembers this, and can be compared when the actor is gone
+    return weak
+
+
 class PoolBase(Generic[C]):
     """State and plain methods of a pool; the faces add whatever waits."""
 
     _asynchronous: bool
 
-    def __init__(self, target: object, listener: Listener | None, clock: Callable[[], float], **options: Any) -> None:
+    def __init__(
+        self, target: object, listener: Listener | None, clock: Callable[[], float], **options: Any
+    ) -> None:
         """Understand the target and the options. Opens nothing."""
         self._options, self._connector = _understand(target, options, asynchronous=self._asynchronous)
         self._hooks: Hooks[C] = Hooks.of(self._connector)
@@ -184,8 +193,16 @@ class PoolBase(Generic[C]):
             limit = seconds(timeout, option="timeout")
         return min(Forever if limit is None else self._clock() + limit, current_deadline())
 
+    def _actor(self) -> Hashable:
+        """Stand for the thread or task that is running."""
+        raise NotImplementedError
+
+    def _claims(self) -> frozenset[Hashable]:
+        """What the running thread or task holds, if it holds all there is."""
+        return _explain.claims(self._core, self._actor(), None)
+
     def _meet(self, connection: C) -> None:
-        """Learn from the first connection which hooks its kind has, where the connector cannot know before."""
+        """Learn from the first connection which hooks its kind has, if the connector cannot know before."""
         hooks_for = getattr(self._connector, "hooks_for", None)
         if hooks_for is not None and not self._met:
             self._met = True
@@ -262,17 +279,21 @@ def _understand(target: object, given: dict[str, Any], *, asynchronous: bool) ->
 def _connector_of(target: object, *, asynchronous: bool) -> Any:
     if isinstance(target, ModuleType):
         name = target.__name__
-        message = f"target: a module is not enough to connect; write cenote.dbapi({name}, ...connect arguments...)"
+        message = (
+            f"target: a module is not enough to connect; write cenote.dbapi({name}, ...connect arguments...)"
+        )
         raise ConfigError(message)
     if callable(getattr(target, "connect", None)) and callable(getattr(target, "close", None)):
         return target
     if callable(target):
         from .drivers import callables  # noqa: PLC0415 - only callables need it
 
-        return callables.AsyncCallableConnector(target) if asynchronous else callables.CallableConnector(target)
+        return (
+            callables.AsyncCallableConnector(target) if asynchronous else callables.CallableConnector(target)
+        )
     message = (
-        f"target: must be a URL, a Connector or a callable that returns a connection, got {type(target).__name__}; "
+        "target: must be a URL, a Connector or a callable that returns a connection, "
+        f"got {type(target).__name__}; "
         "write Pool('postgresql://app@db/app')"
     )
     raise ConfigError(message)
-

@@ -17,7 +17,9 @@ Look = Callable[[int], list[tuple[int, int]]]
 """``poll``'s own signature: called with 0, answers an empty list while there is nothing to see."""
 
 _RDHUP: int = getattr(select, "POLLRDHUP", 0)
-_GONE: int = _RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0) | getattr(select, "POLLNVAL", 0)
+_GONE: int = (
+    _RDHUP | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0) | getattr(select, "POLLNVAL", 0)
+)
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 
 

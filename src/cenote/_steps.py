@@ -34,7 +34,7 @@ log = logging.getLogger("cenote")
 
 
 def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
-    """Ask the core for a connection, unless the hit path found one; true if there is to be a first wait for it."""
+    """Ask the core for a connection, unless the hit path found one; true if a first wait is due."""
     if waiter.slot is None:
         core = pool._core
         now = waiter.queued_at
@@ -85,14 +85,14 @@ def acquire(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float
 def _suspect(pool: PoolBase[Any], waiter: Waiter) -> None:
     """Find out whether this caller waits for connections that its own frames hold."""
     if waiter.slot is None:
-        waiter.stack = _explain.stack()
+        waiter.stack = pool._claims()
         _under_lock(pool, pool._core.suspect, waiter)
 
 
 def _give_up(pool: PoolBase[Any], waiter: Waiter, started: float) -> None:
     """Leave the queue at the deadline, unless something came in the last moment."""
     during = _explain.phase(pool._core)
-    waiter.stack = _explain.stack()
+    waiter.stack = pool._claims()
     _under_lock(pool, pool._core.abandon, waiter, timed_out=True)
     if waiter.slot is None and waiter.refusal is None:
         raise _timed_out(pool, during, started)
@@ -211,6 +211,12 @@ def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None) -> None:  
         carry_out(pool, todo)
 
 
+def put_back(pool: PoolBase[Any], slot: Slot) -> None:
+    """Undo a `Core.take`."""
+    slot.lane.idle[slot] = slot
+    _under_lock(pool, pool._core.settle)
+
+
 def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     """Open one connection, for whoever comes first."""
     core = pool._core
@@ -236,7 +242,7 @@ def close(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     try:
         try:
             yield partial(pool._talk, pool._connector.close, slot, seconds)
-        except Exception:  # noqa: BLE001 - it is on its way out in any case
+        except Exception:
             log.debug("pool %r: closing a connection failed", pool.name, exc_info=True)
             terminate(pool, slot)
         farewell.part()
@@ -301,7 +307,9 @@ def terminate(pool: PoolBase[Any], slot: Slot) -> None:
 # ── between the core and the faces ──────────────────────────────────────────────────────────────
 
 
-def _under_lock(pool: PoolBase[Any], transition: Callable[..., Todo], *args: object, **options: object) -> None:
+def _under_lock(
+    pool: PoolBase[Any], transition: Callable[..., Todo], *args: object, **options: object
+) -> None:
     """Make one transition and carry out what it leaves to do."""
     now = pool._clock()
     with pool._core.lock:
@@ -334,7 +342,7 @@ _JOBS = {Act.DIAL: dial, Act.CLOSE: close, Act.PING: keepalive}
 
 def _warn_leak(pool: PoolBase[Any], slot: Slot) -> None:
     where = _explain.site(slot.code, slot.instruction)
-    text = f"pool {pool.name!r}: the lease acquired at {where} was dropped without release; its connection is closed"
+    text = f"pool {pool.name!r}: the lease acquired at {where} was dropped without release and is closed"
     warnings.warn(text, ResourceWarning, stacklevel=2, source=pool)
 
 
@@ -359,7 +367,9 @@ def _refused(pool: PoolBase[Any], waiter: Waiter) -> Error:
         return PoolFull(f"pool {name!r}: no connection is free and the queue has no room {counts}{oldest}")
     if waiter.refusal == "deadlock":
         oldest = _explain.oldest(core, pool._clock())
-        return SelfDeadlock(f"pool {name!r}: waiting for connections that only the caller holds {counts}{oldest}")
+        return SelfDeadlock(
+            f"pool {name!r}: waiting for connections that only the caller holds {counts}{oldest}"
+        )
     assert waiter.cause is not None
     error = ConnectError(f"pool {name!r}: cannot connect: {_explain.describe(core, waiter.cause)} {counts}")
     error.__cause__ = waiter.cause

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable
 from functools import partial
 from sys import _getframe
 from time import monotonic
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
 from ._core import Slot
-from ._pool import C, LeaseBase, PoolBase
+from ._pool import C, LeaseBase, PoolBase, reference
 from ._sockets import Farewell
 from ._waiters import ThreadWaiter
 from .connector import Connector
@@ -199,7 +200,8 @@ class Pool(PoolBase[C]):
         A lease may be handed to another thread, so `SelfDeadlock` is raised only at the deadline.
         """
         lease = self.connection(timeout)
-        lease._mark(_getframe(1), scoped=False)
+        frame = _getframe(1)
+        lease._mark(self._actor(), frame.f_code, frame.f_lasti, scoped=False)
         return lease
 
     def transaction(self, timeout: Duration | None = None) -> Transaction[C]:
@@ -213,13 +215,15 @@ class Pool(PoolBase[C]):
             message = f"pool {self.name!r}: its connector has no transaction(); use connection()"
             raise ConfigError(message)
         lease = self.connection(timeout)
-        lease._mark(_getframe(1), scoped=True)
+        frame = _getframe(1)
+        lease._mark(id(frame), frame.f_code, frame.f_lasti, scoped=True)
         return Transaction(lease, self._hooks.transaction)
 
     def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
-        started, deadline = self._clock(), self._deadline(timeout)
+        started = self._clock()
         waiter = ThreadWaiter(self._lane, found, started)
         try:
+            deadline = self._deadline(timeout)
             # The plain case first: one wait in the queue for a connection that needs no look.
             if _steps.ask(self, waiter, deadline):
                 waiter.wait()
@@ -227,7 +231,11 @@ class Pool(PoolBase[C]):
             _steps.leave(self, waiter)
             raise
         slot = waiter.slot
-        return slot if slot is not None and waiter.fresh else run(_steps.acquire(self, waiter, started, deadline))
+        return (
+            slot
+            if slot is not None and waiter.fresh
+            else run(_steps.acquire(self, waiter, started, deadline))
+        )
 
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
@@ -249,9 +257,9 @@ class Pool(PoolBase[C]):
         lease.release()
 
     def close(self, timeout: Duration = 5.0) -> None:
-        """Close the pool. Idle connections go at once, waiters get `PoolClosed`, leases are closed when they come back.
+        """Close the pool: idle connections at once, leases when they come back; waiters get `PoolClosed`.
 
-        Waits for them; what has not come back after `timeout` is cut off. Harmless when done before.
+        Waits for the leases; what has not come back after `timeout` is cut off. Harmless when done before.
         """
         ender = ThreadWaiter(self._lane, None, 0.0)
         run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
@@ -267,6 +275,9 @@ class Pool(PoolBase[C]):
         self.close()
 
     # ── what jobs ask for ───────────────────────────────────────────────────────────────────────
+
+    def _actor(self) -> Hashable:
+        return reference(threading.current_thread())
 
     def _connect(self, seconds: float) -> C:
         connection: C = self._connector.connect(seconds)

@@ -1,4 +1,4 @@
-"""Who calls the core when time has passed: one daemon thread for all threaded pools, a timer per loop for the others.
+"""Who calls the core when time has passed: one thread for all threaded pools, a timer for each of the others.
 
 Both sleep until the earliest thing due and not a moment more: with nothing due the thread blocks
 on a lock without a deadline, and a loop has no timer. Neither keeps a pool alive.
@@ -30,7 +30,8 @@ def turn(pool: PoolBase[Any]) -> float:
     core = pool._core
     now = pool._clock()
     with core.lock:
-        todo = core.tick(now) if core.due(now) <= now else None
+        # Some times are only known as "look again by then", so what was planned counts too.
+        todo = core.tick(now) if min(core.due(now), core.planned) <= now else None
         again = core.plan(now)
     if todo is not None:
         _steps.carry_out(pool, todo)
@@ -162,7 +163,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class LoopTimer:
-    """The upkeep of one `AsyncPool`: a plain timer on one of its loops, so nothing is pending when that loop ends."""
+    """The upkeep of one `AsyncPool`: a plain timer on one of its loops, so nothing pends when it ends."""
 
     def __init__(self, pool: PoolBase[Any]) -> None:
         """Set nothing yet."""

@@ -14,6 +14,8 @@ from time import monotonic
 
 from ._core import Lane, Slot, Waiter
 
+NEWS, NO_NEWS = True, False
+
 FIRST_WAIT = 0.05
 """Seconds after which a waiter is checked for waiting on itself; most have been served by then."""
 
@@ -64,7 +66,7 @@ class FirstWaits:
             if began > late:
                 self._loop.call_later(began - late, self._ring)
                 return
-            waiter.arrive(False)
+            waiter.arrive(NO_NEWS)
         self._ringing = False
 
 
@@ -92,10 +94,10 @@ class TaskWaiter(Waiter):
     def wake(self) -> None:
         """Let the task run."""
         if asyncio._get_running_loop() is self._loop:
-            self.arrive(True)
+            self.arrive(NEWS)
         else:
             with suppress(RuntimeError):  # the loop is closed and its task with it
-                self._loop.call_soon_threadsafe(self.arrive, True)
+                self._loop.call_soon_threadsafe(self.arrive, NEWS)
 
     def arrive(self, news: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Settle the future, under its loop."""
@@ -110,6 +112,6 @@ class TaskWaiter(Waiter):
         if self.patience == FIRST_WAIT:
             self._first_waits.add(self)
         elif self.patience < TIMEOUT_MAX:
-            timer = self._loop.call_later(self.patience, self.arrive, False)
+            timer = self._loop.call_later(self.patience, self.arrive, NO_NEWS)
             self._future.add_done_callback(lambda _: timer.cancel())
         return self._future

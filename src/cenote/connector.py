@@ -11,15 +11,15 @@ When each hook is called, and what it may do::
     close           yes     a connection leaves the pool; must not raise for a dead one
     fileno          no      once, after connect: the socket that may be asked without a round trip
     is_alive        no      on acquire, after the socket was asked: the driver's own idea of alive
-    ping            yes     on acquire after ping_after idle or when in doubt, and by keepalive; raises when dead
-    is_clean        no      on release, before the next two: neither of them holds, in one look where there is one
+    ping            yes     on acquire after ping_after idle or in doubt, and by keepalive; raises when dead
+    is_clean        no      on release: neither of the next two holds, where one look can tell
     is_broken       no      on release: closed, or in a protocol state that nobody can trust
     in_transaction  no      on release: a transaction was left open; None if the driver cannot tell
     rollback        yes     on release, when in_transaction said so (or the driver cannot say)
     reset           yes     on release, with reset="session": forget all session state
     transaction     yes     pool.transaction(): a context manager that commits or rolls back
-    socket_tells    -       (a flag) an idle connection is closed by nobody but its peer, so on acquire its socket
-                            alone is asked, and is_alive only if there is something to see
+    socket_tells    -       (a flag) nobody but the peer closes an idle connection: on acquire the
+                            socket alone is asked, and is_alive only if there is something to see
     terminate       no      cut off without a word: after close(timeout=), a dead loop, a hung peer
 """
 

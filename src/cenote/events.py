@@ -37,7 +37,9 @@ Kind = Literal[
     "shut",
 ]
 
-Reason = Literal["max_idle", "max_idle_time", "max_lifetime", "dead", "keepalive", "discarded", "dropped", "moved", "shut"]
+Reason = Literal[
+    "max_idle", "max_idle_time", "max_lifetime", "dead", "keepalive", "discarded", "dropped", "moved", "shut"
+]
 
 
 @dataclass(frozen=True, slots=True)

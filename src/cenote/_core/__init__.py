@@ -18,7 +18,7 @@ The states of a slot and the legal moves::
     OPEN in use  OPEN idle    put, release            plain, or settled at once as above
     OPEN idle    CLOSING      settle, tick, shut      surplus, expired, moved to another lane, closed
     OPEN in use  CLOSING      release, discard, bury  expired, broken, discarded, dropped, dead on acquire
-    CLOSING      GONE         farewelled              the server's goodbye was seen: only now its place is free
+    CLOSING      GONE         farewelled              the server said goodbye: only now its place is free
     any          GONE         cut_off, forget         close(timeout=) ran out, or the loop is closed
 
 Two moves run without the lock, `take` and `put`: the pop of an idle slot and its return are one

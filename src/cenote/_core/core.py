@@ -31,25 +31,21 @@ class Core(Upkeep):
     # ── the hit path, without the lock ──────────────────────────────────────────────────────────
 
     def take(self, lane: Lane, now: float) -> Slot | None:
-        """Take the warmest idle slot if nothing about it needs a thought; else None, and `request` decides."""
+        """Take the warmest idle slot if it needs no thought; else None, and `request` decides."""
         idle = lane.idle
         if idle and self.calm:
             try:
                 slot = idle.popitem()[0]
             except KeyError:  # another thread was faster
                 return None
-            if (
-                now < slot.expires_at
-                and now - slot.since < self.quiet
-                and slot.generation == self.generation
-            ):
+            if now < slot.expires_at and now - slot.since < self.quiet and slot.generation == self.generation:
                 slot.since = now
                 return slot
             idle[slot] = slot
         return None
 
     def put(self, slot: Slot, now: float) -> bool | None:
-        """Return a slot to its shelf, in calm. False: it could not be, `release` it. None: it was, but `settle`."""
+        """Return a slot to its shelf, in calm. False: it could not, `release` it. None: it did, `settle`."""
         if not self.calm or now >= slot.expires_at:
             return False
         held = now - slot.since
@@ -59,7 +55,7 @@ class Core(Upkeep):
         slot.uses += 1
         slot.since = now
         slot.lane.idle[slot] = slot
-        return self.calm or None
+        return self.calm or None  # type: ignore[unreachable] # others may have ended the calm meanwhile
 
     def drop(self, slot: Slot) -> None:
         """Note a lease that was collected without release. Finalizers call this: no lock, no other work."""
@@ -168,7 +164,11 @@ class Core(Upkeep):
         self.queued += 1
         if ahead:  # of all but those who were sent back like him and are older
             waiters = waiter.lane.waiters
-            older = [one for one in takewhile(lambda one: one.ticket <= waiter.ticket, waiters) if one is not waiter]
+            older = [
+                one
+                for one in takewhile(lambda one: one.ticket <= waiter.ticket, waiters)
+                if one is not waiter
+            ]
             for one in (waiter, *reversed(older)):
                 waiters.move_to_end(one, last=False)
         if self.eventful:
@@ -178,21 +178,20 @@ class Core(Upkeep):
         """Whether the queue, beyond those whom free places will serve, has no room for one more."""
         return self.in_use() + self.overdue + self.queued - self.limit >= self.queue_limit
 
-    def _holds_all(self, stack: frozenset[int], *, scoped: bool) -> bool:
+    def _holds_all(self, stack: frozenset[Hashable], *, scoped: bool) -> bool:
         """Whether every place is in use by frames on the caller's own stack, which cannot go on without it.
 
         A lease of `acquire()` may have been handed on, so only with blocks (`scoped`) prove it at
         once; for the others the caller's deadline comes first.
         """
         return len(self.slots) >= self.limit and all(
-            slot.held and slot.owner in stack and (slot.scoped or not scoped)
-            for slot in self.slots
+            slot.held and slot.owner in stack and (slot.scoped or not scoped) for slot in self.slots
         )
 
     # ── release ─────────────────────────────────────────────────────────────────────────────────
 
     def pass_on(self, slot: Slot, now: float) -> Waiter | None:
-        """Give a returned slot straight to the oldest waiter, whom to wake; None if it takes `release` to decide."""
+        """Give a returned slot to the oldest waiter, whom to wake; None if `release` has to decide."""
         if not self.saturated or self.dropped or now >= slot.expires_at:
             return None
         waiters = slot.lane.waiters

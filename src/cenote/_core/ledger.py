@@ -1,4 +1,4 @@
-"""The state of a pool and the single steps on it: count, close, remove, note. They keep no invariant by themselves."""
+"""The state of a pool and the single steps on it, which keep no invariant by themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORT_HOLD = 5e-5
 """Holds below this many seconds are counted and not timed: no round trip is that short."""
 
 LOOK_AGAIN = 0.01
-"""A connection that goes straight from one caller to the next is looked at again if the hold was longer than this.
+"""A connection passed straight from one caller to the next is looked at again after a longer hold.
 
 Each look at a socket costs a system call and gives other threads the interpreter in between; one
 that is this young is as good as new.
@@ -149,7 +149,7 @@ class Ledger:
     # ── single steps ────────────────────────────────────────────────────────────────────────────
 
     def _shelve(self, slot: Slot, now: float) -> None:
-        """Put an open slot among the idle ones unless it is too old; `settle` decides how long it stays there."""
+        """Put an open slot among the idle ones unless it is too old; `settle` decides how long it stays."""
         if now >= slot.expires_at:  # upkeep has passed over it while it was in use, and will not come back
             self._close(slot, "max_lifetime", now)
             return

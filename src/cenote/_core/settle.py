@@ -123,7 +123,9 @@ class Settling(Ledger):
         share = self.limit // len(wanting)
         oldest = next(iter(lane.waiters)).ticket
         return lane.open > share and any(
-            other.waiters and other.open + self.closing < max(share, 1) and next(iter(other.waiters)).ticket < oldest
+            other.waiters
+            and other.open + self.closing < max(share, 1)
+            and next(iter(other.waiters)).ticket < oldest
             for other in wanting
         )
 

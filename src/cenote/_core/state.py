@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from types import CodeType
 
-    from ..events import Event
 
 NEVER = float("inf")
 
@@ -71,9 +70,9 @@ class Slot:
         self.brief = True  # dialed just now, or its last hold was too short to look again after it
         self.rested = 0.0  # how long it had been idle when it was last granted
         # Written by the holder alone, and of meaning only while `held`; the owner is the id of the
-        # frame that acquired it.
-        self.owner = 0
-        self.hold: object = None  # the face's own, see Hold in _pool
+        # frame that acquired it, or a reference to the thread or task if it is no with block.
+        self.owner: Hashable = 0
+        self.hold: Any = None  # the face's own, see Hold in _pool
         self.scoped = False  # held by a with block, which only the same thread or task can leave
         self.code: CodeType | None = None
         self.instruction = 0
@@ -88,7 +87,7 @@ class Slot:
 
 
 class Waiter:
-    """A caller in the queue. `accepts`, `wait` and `wake` are the world's own; the rest belongs to the core."""
+    """A caller in the queue. `accepts`, `wait` and `wake` are a face's own; the rest is the core's."""
 
     # Defaults of the class, so that making one, which every wait does, sets only what differs.
     refusal: Refusal | None = None
@@ -97,11 +96,11 @@ class Waiter:
     surplus = False  # queued since every place was in other hands: counts as a wait
     deaths = 0  # dead connections it was given from the pool
     fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
-    stack: frozenset[int] = frozenset()  # what `Slot.owner` is of the connections its caller holds
+    stack: frozenset[Hashable] = frozenset()  # what `Slot.owner` is of the connections its caller holds
     patience = NEVER  # seconds that the next wait may take
 
     def __init__(self, lane: Lane, found: Slot | None = None, now: float = 0.0) -> None:
-        """Prepare to ask; nothing is queued yet. A slot `found` was taken, but there is something to look into."""
+        """Prepare to ask. A slot `found` was taken, but there is something to look into."""
         self.lane, self.slot, self.queued_at = lane, found, now
 
     def accepts(self) -> bool:

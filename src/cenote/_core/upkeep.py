@@ -13,10 +13,10 @@ from .settle import Settling
 from .state import NEVER, Act, Lane, Slot, State, Todo
 
 PATIENCE_DIALS, PATIENCE_SECONDS = 3, 1.0
-"""Waiters are told the connect error after so many dials failed in a row, or so long, if nothing else could serve."""
+"""Waiters are told the connect error after so many failures or so long, if nothing else can serve."""
 
 BACKOFF_FIRST, BACKOFF_MOST = 0.05, 0.3
-"""Pause after a failed dial, doubled each time, halved at most by jitter; at this cap a revived server is found within 0.5 s."""
+"""Pause after a failed dial, doubled each time, halved at most by jitter; finds a server back in 0.5 s."""
 
 OVERDUE_GRACE = 1.0
 """Seconds past connect_timeout that a connector has to end its dial by itself."""
@@ -76,7 +76,7 @@ class Upkeep(Settling):
                 self._close(slot, "max_lifetime", now)
             else:
                 idle = slot.lane.idle
-                warmer = [one for one in tuple(idle) if one.since > slot.since and idle.pop(one, None)]
+                warmer = [one for one in tuple(idle) if one.since > slot.since and idle.pop(one, None) is not None]
                 idle[slot] = slot
                 idle.update((one, one) for one in warmer)
         return self.settle(now)
@@ -93,7 +93,7 @@ class Upkeep(Settling):
         while self.ages and self.ages[0][0] <= now:
             expires_at, _, slot = heappop(self.ages)
             # One in use is closed on release; one whose lifetime was changed has another entry.
-            if slot.expires_at == expires_at and slot.lane.idle.pop(slot, None):
+            if slot.expires_at == expires_at and slot.lane.idle.pop(slot, None) is not None:
                 self._close(slot, "max_lifetime", now)
 
     def _expire_idle(self, lane: Lane, now: float) -> None:
@@ -118,8 +118,9 @@ class Upkeep(Settling):
         self.keepalive_at = now + self.keepalive / KEEPALIVE_STEPS
         for lane in self.lanes.values():
             for slot in tuple(lane.idle):
+                due = self.keepalive * (1 - self.random() / KEEPALIVE_STEPS)
                 quiet = now - max(slot.since, slot.answered_at)
-                if quiet >= self.keepalive * (1 - self.random() / KEEPALIVE_STEPS) and lane.idle.pop(slot, None):
+                if quiet >= due and lane.idle.pop(slot, None) is not None:
                     self.todo.append((Act.PING, slot))
 
     def _warn_of_holds(self, now: float) -> None:
@@ -148,7 +149,7 @@ class Upkeep(Settling):
             slot.lane.dialing -= 1
 
     def _failed(self, slot: Slot, error: BaseException, now: float) -> None:
-        """Back off, and tell the waiters why once it is no passing trouble and nothing else could serve them."""
+        """Back off; tell the waiters why, once it is no passing trouble and nothing else can serve them."""
         self.connect_errors += 1
         self.last_error = error
         self._note("failed", now, slot, type(error).__name__)
