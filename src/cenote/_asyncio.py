@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _explain, _steps, _upkeep
 from ._core import Lane, Slot
-from ._pool import C, LeaseBase, PoolBase, reference
+from ._pool import C, Forever, LeaseBase, PoolBase, reference
 from ._sockets import Farewell
 from ._waiters import FirstWaits, TaskWaiter
 from .connector import AsyncConnector
@@ -106,21 +106,25 @@ class AsyncLease(LeaseBase[C]):
             _steps.discard(pool, slot)
             return
         is_clean = pool._is_clean
-        if is_clean is None or is_clean(slot.connection) or await run(_steps.tidy(pool, slot)):
+        try:
+            clean = is_clean is None or is_clean(slot.connection)
+        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
+            clean = False
+        if clean or await run(_steps.tidy(pool, slot)):
             clock = pool._clock
             put = pool._core.put(slot, clock())
             if not put:
                 _steps.put_failed(pool, slot, put)
 
-    def _mark(self, frame: FrameType, *, scoped: bool) -> None:
+    def _mark(self, owner: Hashable, code: CodeType, instruction: int, *, scoped: bool) -> None:
         if self._hold is not None:
-            super()._mark(frame, scoped=scoped)
+            super()._mark(owner, code, instruction, scoped=scoped)
         elif self._errand is not None:
-            self._errand = (*self._errand[:3], id(frame), frame.f_code, frame.f_lasti, scoped)
+            self._errand = (*self._errand[:2], owner, code, instruction)
 
 
-_Errand = tuple["AsyncPool[C]", Duration | None, Slot | None, int, CodeType, int, bool]
-"""Pool, timeout, a slot taken with something to look into; the caller's frame, code and offset; scoped."""
+_Errand = tuple["AsyncPool[C]", Duration | None, Hashable, CodeType, int]
+"""Pool and timeout; the caller's frame, code and offset."""
 
 
 class AsyncTransaction(Generic[C]):
@@ -373,7 +377,7 @@ class AsyncPool(PoolBase[C]):
         return connection
 
     async def _talk(self, hook: Callable[[C], Any], slot: Slot, seconds: float) -> Any:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds if seconds < Forever else None):
             return await hook(slot.connection)
 
     async def _farewell(self, farewell: Farewell, seconds: float) -> None:

@@ -154,13 +154,13 @@ class PoolBase(Generic[C]):
             ConfigError: a value makes no sense; nothing is changed.
             TypeError: there is no such option.
         """
-        changed = self._options.replace(**options)
         core = self._core
         with core.lock:
+            changed = self._options.replace(**options)
             todo = core.resize(changed, self._clock())
             self._options = changed
-        self._adopt()
         _steps.carry_out(self, todo)
+        self._adopt()
 
     def set_max_open_conns(self, n: int) -> None:
         """Set the most open connections; database/sql's setter, so 0 or less means no limit."""

@@ -12,6 +12,7 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 Look = Callable[[int], list[tuple[int, int]]]
 """``poll``'s own signature: called with 0, answers an empty list while there is nothing to see."""
@@ -96,7 +97,7 @@ class Farewell:
         self.sock: socket.socket | None = None
         if fileno is not None:
             with suppress(OSError):
-                sock = _borrow(fileno)
+                sock = borrow(fileno)
                 if sock.type == socket.SOCK_STREAM:
                     self.sock = sock
                 else:
@@ -109,12 +110,13 @@ class Farewell:
                 self.sock.shutdown(socket.SHUT_WR)
 
     def wait(self, seconds: float) -> None:
-        """Block until the peer has closed, at most `seconds` between two of its words."""
-        if self.sock is not None and seconds > 0:
-            with suppress(OSError):
-                self.sock.settimeout(seconds)
-                while self.sock.recv(65536):
-                    pass
+        """Block until the peer has closed, at most `seconds`, however much it still has to say."""
+        deadline = monotonic() + seconds
+        with suppress(OSError):  # and TimeoutError, which is one
+            while self.sock is not None and (left := deadline - monotonic()) > 0:
+                self.sock.settimeout(left)
+                if not self.sock.recv(65536):
+                    return
 
     def end(self) -> None:
         """Let the socket go."""
@@ -123,8 +125,18 @@ class Farewell:
             self.sock = None
 
 
-def _borrow(fileno: int) -> socket.socket:
-    return socket.socket(fileno=socket.dup(fileno))
+def borrow(fileno: int) -> socket.socket:
+    """Open the same socket under another number, which stays ours when the driver closes its own.
+
+    Raises:
+        OSError: it is no socket, or is closed.
+    """
+    twin = socket.dup(fileno)
+    try:
+        return socket.socket(fileno=twin)
+    except OSError:
+        socket.close(twin)
+        raise
 
 
 class _borrowed:  # noqa: N801 - a verb: with _borrowed(fileno) as sock
@@ -136,7 +148,7 @@ class _borrowed:  # noqa: N801 - a verb: with _borrowed(fileno) as sock
         self.fileno = fileno
 
     def __enter__(self) -> socket.socket:
-        self.sock = _borrow(self.fileno)
+        self.sock = borrow(self.fileno)
         return self.sock
 
     def __exit__(self, *_: object) -> None:

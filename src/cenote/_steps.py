@@ -25,6 +25,7 @@ from .errors import ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeou
 
 if TYPE_CHECKING:
     from ._pool import PoolBase
+    from .events import Event
 
 T = TypeVar("T")
 Step = Callable[[], Any]
@@ -112,6 +113,10 @@ def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: flo
         alive = sight is Sight.QUIET
     else:
         left = deadline - pool._clock()
+        if left <= 0:  # no time to ask it, which is no reason to close it
+            _under_lock(pool, pool._core.abandon, waiter, timed_out=False)
+            pool._core.timeouts += 1
+            raise _timed_out(pool, "check", started)
         try:
             yield partial(pool._talk, pool._hooks.ping, slot, min(left, pool._options.connect_timeout))
             alive = True
@@ -120,6 +125,10 @@ def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: flo
             if pool._clock() >= deadline:
                 _under_lock(pool, pool._core.give_up_check, waiter)
                 raise _timed_out(pool, "check", started) from None
+        except BaseException:  # cancelled in the middle of the conversation
+            waiter.slot = None
+            discard(pool, slot)
+            raise
     if alive:
         slot.generation = generation
     return alive
@@ -129,10 +138,19 @@ def _look(pool: PoolBase[Any], slot: Slot) -> Sight:
     """Look without a round trip: the driver's own idea, then the socket."""
     if slot.watch is None or not slot.watch(0):
         return Sight.QUIET
-    if pool._hooks.is_alive is not None and not pool._hooks.is_alive(slot.connection):
+    is_alive = pool._hooks.is_alive
+    if is_alive is not None and not _agrees(is_alive, slot.connection):
         return Sight.DEAD
     fileno = pool._fileno(slot)
     return Sight.DEAD if fileno is None else _sockets.examine(fileno)
+
+
+def _agrees(hook: Callable[[Any], bool | None], connection: object) -> bool | None:
+    """Ask a connector's plain hook; one that raises does not agree."""
+    try:
+        return hook(connection)
+    except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection
+        return False
 
 
 def _watch(pool: PoolBase[Any], slot: Slot) -> Callable[[int], object] | None:
@@ -142,8 +160,8 @@ def _watch(pool: PoolBase[Any], slot: Slot) -> Callable[[int], object] | None:
     if is_alive is None or (look is not None and pool._hooks.socket_tells):
         return look
     if look is None:
-        return lambda _: not is_alive(connection)
-    return lambda _: not is_alive(connection) or look(0)
+        return lambda _: not _agrees(is_alive, connection)
+    return lambda _: not _agrees(is_alive, connection) or look(0)
 
 
 def cleanliness(hooks: Hooks[Any], *, reset: bool) -> Callable[[Any], bool] | None:
@@ -176,7 +194,7 @@ def tidy(pool: PoolBase[Any], slot: Slot) -> Steps[bool]:
             yield partial(pool._talk, hooks.reset, slot, pool._options.connect_timeout)
     except BaseException as error:
         discard(pool, slot)
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, Warning):  # warnings that were made errors
             log.debug("pool %r: discarded a connection that could not be tidied", pool.name, exc_info=True)
             return False
         raise
@@ -297,11 +315,13 @@ def ping(pool: PoolBase[Any], slot: Slot, deadline: float) -> Steps[None]:
 
 def terminate(pool: PoolBase[Any], slot: Slot) -> None:
     """Cut a connection off without talking, from any thread, whoever uses it."""
-    with suppress(Exception):
-        if pool._hooks.terminate is not None:
+    if pool._hooks.terminate is not None:
+        with suppress(Exception):
             pool._hooks.terminate(slot.connection)
-        elif (fileno := pool._fileno(slot)) is not None:
-            _sockets.cut(fileno)
+            return
+    fileno = pool._fileno(slot)
+    if fileno is not None:
+        _sockets.cut(fileno)
 
 
 # ── between the core and the faces ──────────────────────────────────────────────────────────────
@@ -326,18 +346,22 @@ def carry_out(pool: PoolBase[Any], todo: Todo) -> None:
             pool._wake_upkeep()
         elif act is Act.CUT:
             terminate(pool, subject)
-        elif act is Act.TELL:
-            if pool._listener is not None:
-                pool._listener(subject)
-        elif act is Act.LEAK:
-            _warn_leak(pool, subject)
-        elif act is Act.LONG:
-            _warn_held(pool, subject)
-        else:
+        elif act in _JOBS:
             pool._spawn(_JOBS[act], subject)
+        else:
+            try:
+                _REPORTS[act](pool, subject)
+            except Exception:
+                # By a listener, or since warnings are errors: no reason to leave the rest undone.
+                log.exception("pool %r: could not report %s", pool.name, act.name)
 
 
 _JOBS = {Act.DIAL: dial, Act.CLOSE: close, Act.PING: keepalive}
+
+
+def _tell(pool: PoolBase[Any], event: Event) -> None:
+    if pool._listener is not None:
+        pool._listener(event)
 
 
 def _warn_leak(pool: PoolBase[Any], slot: Slot) -> None:
@@ -355,6 +379,13 @@ def _warn_rollback(pool: PoolBase[Any], slot: Slot) -> None:
 def _warn_held(pool: PoolBase[Any], slot: Slot) -> None:
     where, held = _explain.site(slot.code, slot.instruction), pool._clock() - slot.since
     log.warning("pool %r: the connection acquired at %s is held for %.1f s", pool.name, where, held)
+
+
+_REPORTS: dict[Act, Callable[[PoolBase[Any], Any], None]] = {
+    Act.TELL: _tell,
+    Act.LEAK: _warn_leak,
+    Act.LONG: _warn_held,
+}
 
 
 def _refused(pool: PoolBase[Any], waiter: Waiter) -> Error:

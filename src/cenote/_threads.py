@@ -70,7 +70,11 @@ class Lease(LeaseBase[C]):
             _steps.discard(pool, slot)
             return
         is_clean = pool._is_clean
-        if is_clean is None or is_clean(slot.connection) or run(_steps.tidy(pool, slot)):
+        try:
+            clean = is_clean is None or is_clean(slot.connection)
+        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
+            clean = False
+        if clean or run(_steps.tidy(pool, slot)):
             clock = pool._clock
             put = pool._core.put(slot, clock())
             if not put:

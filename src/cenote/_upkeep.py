@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import socket
 import threading
 import weakref
 from _thread import TIMEOUT_MAX, allocate_lock
@@ -79,6 +80,7 @@ class Thread:
 
     def _run(self) -> None:
         while True:
+            self._planned = float("inf")  # an alarm that is set from here on wakes us
             left = min([self._ring(), *map(turn, self.pools())])
             self._planned = monotonic() + left
             self._gate.acquire(timeout=max(min(left, TIMEOUT_MAX), 0.0))
@@ -99,14 +101,13 @@ class Thread:
 class Alarm(AbstractContextManager[None]):
     """Cuts a connection off if the block is not done in time: any driver's blocking call then returns."""
 
-    __slots__ = ("at", "fileno", "live", "lock")
+    __slots__ = ("at", "live", "lock", "sock")
 
-    def __init__(self, fileno: int, seconds: float) -> None:
-        """Aim at one socket."""
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        """Aim at one socket, under a number of its own: the driver's may be closed, and given away, meanwhile."""
         self.at = monotonic() + seconds
-        self.fileno = fileno
+        self.sock = sock
         self.live = True
-        # The socket must not be closed, and its number given away, while the alarm cuts it.
         self.lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -117,13 +118,15 @@ class Alarm(AbstractContextManager[None]):
     ) -> None:
         with self.lock:
             self.live = False
+            self.sock.close()
 
     def ring(self) -> None:
         """Cut, unless the block is done."""
         with self.lock:
             if self.live:
                 self.live = False
-                _sockets.cut(self.fileno)
+                with suppress(OSError):
+                    self.sock.shutdown(socket.SHUT_RDWR)
 
 
 _thread = Thread()
@@ -138,16 +141,16 @@ def wake(pool: PoolBase[Any]) -> None:
 
 def alarm(fileno: int | None, seconds: float) -> AbstractContextManager[None]:
     """Bound a blocking call on a connection by cutting its socket off; without a socket there is no bound."""
-    return nullcontext() if fileno is None else Alarm(fileno, seconds)
+    if fileno is not None:
+        with suppress(OSError):
+            return Alarm(_sockets.borrow(fileno), seconds)
+    return nullcontext()
 
 
 def _renew() -> None:
+    # Nothing is due in a child before a pool dials; it registers then, when its parent's core is gone.
     global _thread  # noqa: PLW0603 - threads do not survive a fork, nor may their locks
-    pools = list(_thread._pools)
     _thread = Thread()
-    for pool in pools:
-        if not pool._asynchronous:
-            _thread.register(pool)
 
 
 @atexit.register

@@ -14,11 +14,14 @@ import functools
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 from urllib.parse import unquote
 
+from cenote._secrets import HOSTS, SCHEME, authority
+from cenote._secrets import redact as redact  # noqa: PLC0414 - part of this module's face
+from cenote._secrets import scrub as scrub  # noqa: PLC0414 - as above
 from cenote.durations import Duration, format_duration, seconds
 from cenote.errors import ConfigError
 
@@ -402,60 +405,6 @@ def _shown(value: object) -> str:
 
 _MAX_SHOWN = 64
 _EXAMPLE_URL = "'postgresql://app@db/app'"
-_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
-_COLON = re.compile(r":|%3[Aa]")
-_HOST = r"(?:\[[^\]]*\]|[^\[\]:,@]*)(?::[0-9]*)?"
-_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
-_PARAMETER = re.compile(r"(?:^|[?&;#\s])([^=&?;#\s]+)\s*=\s*")
-_NEXT_PARAMETER = re.compile(r"&[^&=]*=|\Z")
-_SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|(api|access|private)key|^auth$|^key$")
-# libpq: quoted with backslash escapes, or up to the next "name ="; whatever is malformed counts to the end.
-_KEYWORD_VALUE = re.compile(
-    r"'(?:\\.|[^'\\])*'(?=\s|\Z)|'.*|(?:\\.|[^\\])*?(?=\s+[\w.-]+\s*=|\Z)|.*", re.DOTALL
-)
-
-
-def redact(url: str) -> str:
-    """Replace the passwords of a URL or a ``host=x password=y`` string by ``***``.
-
-    Hidden are the password before the host and every parameter whose name smells of a secret. In doubt
-    too much is hidden, as in a malformed URL whose password holds a raw ``@``, ``/`` or ``?``.
-    """
-    shown, end = "", 0
-    for first, last in sorted(_secrets(url)):
-        if first >= end:
-            shown += f"{url[end:first]}***"
-        end = max(end, last)
-    return shown + url[end:]
-
-
-def scrub(text: str, url: str | None) -> str:
-    """Replace in `text` the secrets that `url` holds by ``***``, as they stand there and decoded."""
-    found = {url[first:last] for first, last in _secrets(url)} if url else set()
-    plain = {re.sub(r"\\(.)", r"\1", one.removeprefix("'").removesuffix("'")) for one in found}
-    for secret in sorted(found | plain | {unquote(one) for one in found}, key=len, reverse=True):
-        text = text.replace(secret, "***") if secret else text
-    return text
-
-
-def _secrets(url: str) -> Iterator[tuple[int, int]]:
-    """Find where secrets begin and end. Spans may overlap: each is right under one reading of the text."""
-    scheme = _SCHEME.match(url)
-    start = scheme.end() if scheme else 0
-    colon, at = _COLON.search(url, start), url.rfind("@")
-    if colon and colon.end() <= at:
-        yield colon.end(), at
-    elif colon and scheme and at < start and not _HOSTS.fullmatch(_authority(url, start)):
-        yield colon.end(), len(url)  # scheme://user:password, the host forgotten
-    for match in _PARAMETER.finditer(url):
-        if _SECRET.search(unquote(match[1]).lower().replace("_", "").replace("-", "")):
-            # Either pattern matches somewhere in every text.
-            value = next((_NEXT_PARAMETER if scheme else _KEYWORD_VALUE).finditer(url, match.end()))
-            yield match.end(), value.start() if scheme else value.end()
-
-
-def _authority(url: str, start: int) -> str:
-    return re.split(r"[/?#]", url[start:], maxsplit=1)[0]
 
 
 def split_url(url: str) -> tuple[dict[str, str], str]:
@@ -467,12 +416,12 @@ def split_url(url: str) -> tuple[dict[str, str], str]:
         ConfigError: an option stands there twice, or `url` is not text.
     """
     _check_url(url)
-    scheme = _SCHEME.match(url)
+    scheme = SCHEME.match(url)
     if not scheme:
         return {}, url
-    authority = _authority(url, scheme.end())
-    begin = scheme.end() + len(authority)
-    if "@" not in authority and not _HOSTS.fullmatch(authority):
+    host = authority(url, scheme.end())
+    begin = scheme.end() + len(host)
+    if "@" not in host and not HOSTS.fullmatch(host):
         begin = max(begin, url.rfind("@"))  # the password holds a raw "?" or "/", which some drivers accept
     mark = url.find("?", begin)
     if mark < 0:
@@ -497,7 +446,7 @@ def split_url(url: str) -> tuple[dict[str, str], str]:
 def default_name(url: str) -> str:
     """Name a pool after its URL, without password and query: ``"app@db/app"``, ``"orders.db"``."""
     text = "".join(letter for letter in redact(url) if letter.isprintable()).strip()
-    scheme = _SCHEME.match(text)
+    scheme = SCHEME.match(text)
     if not scheme:
         return "pool"
     kind = scheme[0].removesuffix("://").lower()
