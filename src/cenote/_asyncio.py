@@ -19,7 +19,7 @@ from . import _explain, _steps, _upkeep
 from ._core import Lane, Slot
 from ._pool import C, Forever, LeaseBase, PoolBase, reference
 from ._sockets import Farewell
-from ._waiters import FirstWaits, TaskWaiter
+from ._waiters import Home, TaskWaiter
 from .connector import AsyncConnector
 from .durations import Duration, seconds
 from .errors import ConfigError
@@ -85,7 +85,7 @@ class AsyncLease(LeaseBase[C]):
         slot = waiter.slot
         if slot is None or not waiter.fresh:
             slot = await run(_steps.acquire(pool, waiter, started, deadline))
-        slot.owner, slot.code, slot.instruction, slot.scoped = owner, code, instruction, True
+        slot.owner, slot.code, slot.instruction = owner, code, instruction
         self._hold = slot.hold
         slot.hold = None
         connection = slot.connection
@@ -116,9 +116,9 @@ class AsyncLease(LeaseBase[C]):
             if not put:
                 _steps.put_failed(pool, slot, put)
 
-    def _mark(self, owner: Hashable, code: CodeType, instruction: int, *, scoped: bool) -> None:
+    def _mark(self, owner: Hashable, code: CodeType, instruction: int) -> None:
         if self._hold is not None:
-            super()._mark(owner, code, instruction, scoped=scoped)
+            super()._mark(owner, code, instruction)
         elif self._errand is not None:
             self._errand = (*self._errand[:2], owner, code, instruction)
 
@@ -236,15 +236,13 @@ class AsyncPool(PoolBase[C]):
         frame = _getframe(1)
         lane = self._lane
         slot = None
-        loop = _get_running_loop()
-        if lane is None or lane.affinity is not loop:
-            lane = self._core.lanes.get(loop)
+        if lane is None or not lane.face.is_here():
+            lane = self._core.lanes.get(_get_running_loop())
         if lane is not None:
             clock = self._clock  # calling the attribute itself would look it up as a method first
             slot = self._core.take(lane, clock())
             if slot is not None and (slot.watch is None or not slot.watch(0)):
                 slot.owner = id(frame)
-                slot.scoped = True
                 slot.code = frame.f_code
                 slot.instruction = frame.f_lasti
                 lease._hold = slot.hold
@@ -268,7 +266,7 @@ class AsyncPool(PoolBase[C]):
         # Nothing is taken before this runs: a task may be cancelled before its first step.
         lease = self.connection(timeout)
         await lease.__aenter__()
-        lease._mark(self._actor(), code, instruction, scoped=False)
+        lease._mark(self._actor(), code, instruction)
         return lease
 
     def transaction(self, timeout: Duration | None = None) -> AsyncTransaction[C]:
@@ -283,16 +281,16 @@ class AsyncPool(PoolBase[C]):
             raise ConfigError(message)
         lease = self.connection(timeout)
         frame = _getframe(1)
-        lease._mark(id(frame), frame.f_code, frame.f_lasti, scoped=True)
+        lease._mark(id(frame), frame.f_code, frame.f_lasti)
         return AsyncTransaction(lease, self._hooks.transaction)
 
     def _waiter(self) -> TaskWaiter:
-        loop = asyncio.get_running_loop()
         lane = self._lane
-        if lane is None or lane.affinity is not loop or len(self._core.lanes) > 1:
+        if lane is None or len(self._core.lanes) > 1 or not lane.face.is_here():
             self._sweep()
+            loop = asyncio.get_running_loop()
             self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
-        return TaskWaiter(lane, None, self._clock(), loop, lane.face)
+        return TaskWaiter(lane, None, self._clock(), lane.face)
 
     # ── loops ───────────────────────────────────────────────────────────────────────────────────
 
@@ -304,7 +302,7 @@ class AsyncPool(PoolBase[C]):
         self._sweep()
         with self._core.lock:
             lane = self._core.lane(loop)
-        lane.face = FirstWaits(loop)
+        lane.face = Home(loop)
         self._timer.set(loop)
         return lane
 
@@ -345,7 +343,7 @@ class AsyncPool(PoolBase[C]):
         """
         loop = asyncio.get_running_loop()
         self._sweep()
-        ender = TaskWaiter(Lane(loop), None, 0.0, loop, FirstWaits(loop))
+        ender = TaskWaiter(Lane(loop), None, 0.0, Home(loop))
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:

@@ -75,11 +75,11 @@ class LeaseBase(Generic[C]):
             hold.slot.hold = hold
             _steps.discard(hold.pool, hold.slot)
 
-    def _mark(self, owner: Hashable, code: CodeType, instruction: int, *, scoped: bool) -> None:
+    def _mark(self, owner: Hashable, code: CodeType, instruction: int) -> None:
         """Note another owner and place than those of the call of `connection`."""
         if self._hold is not None:
             slot = self._hold.slot
-            slot.owner, slot.code, slot.instruction, slot.scoped = owner, code, instruction, scoped
+            slot.owner, slot.code, slot.instruction = owner, code, instruction
 
     def __repr__(self) -> str:
         """Name the connection."""

@@ -114,8 +114,7 @@ def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: flo
     else:
         left = deadline - pool._clock()
         if left <= 0:  # no time to ask it, which is no reason to close it
-            _under_lock(pool, pool._core.abandon, waiter, timed_out=False)
-            pool._core.timeouts += 1
+            _under_lock(pool, pool._core.give_up_check, waiter, asked=False)
             raise _timed_out(pool, "check", started)
         try:
             yield partial(pool._talk, pool._hooks.ping, slot, min(left, pool._options.connect_timeout))

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
 from ._core import Slot
-from ._pool import C, LeaseBase, PoolBase, reference
+from ._pool import C, LeaseBase, PoolBase
 from ._sockets import Farewell
 from ._waiters import ThreadWaiter
 from .connector import Connector
@@ -22,6 +22,9 @@ from .events import Listener
 from .options import Options, OptionsDict
 
 T = TypeVar("T")
+
+# Stands for each thread, as long as somebody refers to it: a thread's number is given away again.
+_thread = threading.local()
 
 
 def run(steps: _steps.Steps[T]) -> T:
@@ -190,7 +193,6 @@ class Pool(PoolBase[C]):
         if slot is None or (slot.watch is not None and slot.watch(0)):
             slot = self._acquire(timeout, slot)
         slot.owner = id(frame)
-        slot.scoped = True
         slot.code = frame.f_code
         slot.instruction = frame.f_lasti
         lease: Lease[C] = Lease()
@@ -205,7 +207,7 @@ class Pool(PoolBase[C]):
         """
         lease = self.connection(timeout)
         frame = _getframe(1)
-        lease._mark(self._actor(), frame.f_code, frame.f_lasti, scoped=False)
+        lease._mark(self._actor(), frame.f_code, frame.f_lasti)
         return lease
 
     def transaction(self, timeout: Duration | None = None) -> Transaction[C]:
@@ -220,7 +222,7 @@ class Pool(PoolBase[C]):
             raise ConfigError(message)
         lease = self.connection(timeout)
         frame = _getframe(1)
-        lease._mark(id(frame), frame.f_code, frame.f_lasti, scoped=True)
+        lease._mark(id(frame), frame.f_code, frame.f_lasti)
         return Transaction(lease, self._hooks.transaction)
 
     def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
@@ -281,7 +283,11 @@ class Pool(PoolBase[C]):
     # ── what jobs ask for ───────────────────────────────────────────────────────────────────────
 
     def _actor(self) -> Hashable:
-        return reference(threading.current_thread())
+        try:
+            actor: object = _thread.actor
+        except AttributeError:
+            actor = _thread.actor = object()
+        return actor
 
     def _connect(self, seconds: float) -> C:
         connection: C = self._connector.connect(seconds)

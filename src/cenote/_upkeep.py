@@ -104,7 +104,7 @@ class Alarm(AbstractContextManager[None]):
     __slots__ = ("at", "live", "lock", "sock")
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
-        """Aim at one socket, under a number of its own: the driver's may be closed, and given away, meanwhile."""
+        """Aim at a socket, under a number of its own: the driver's may be closed and given away meanwhile."""
         self.at = monotonic() + seconds
         self.sock = sock
         self.live = True

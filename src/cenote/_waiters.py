@@ -8,7 +8,8 @@ only that there may be news: the caller looks at `slot` and `refusal`.
 from __future__ import annotations
 
 import asyncio
-from _thread import TIMEOUT_MAX, allocate_lock
+from _thread import TIMEOUT_MAX, allocate_lock, get_ident
+from asyncio import _get_running_loop  # None instead of an error
 from contextlib import suppress
 from time import monotonic
 
@@ -39,32 +40,45 @@ class ThreadWaiter(Waiter):
         return self._gate.acquire(timeout=min(self.patience, TIMEOUT_MAX))
 
 
-class FirstWaits:
-    """One timer for all first waits under one loop: being equally long, they end in the order they began.
+class Home:
+    """What the asyncio face keeps for each loop: whether it is the one running here, and one timer for first waits.
 
-    A timer of its own for each would be set and cancelled a thousand times for each that goes off.
+    All first waits are equally long, so they end in the order they began. A timer of its own for each
+    would be set and cancelled a thousand times for each that goes off.
     """
 
-    __slots__ = ("_loop", "_ringing", "began")
+    __slots__ = ("_ringing", "_tells", "began", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Set no timer yet."""
-        self._loop = loop
+        self.loop = loop
+        self._tells = hasattr(loop, "_thread_id")
         self.began: dict[TaskWaiter, float] = {}
         self._ringing = False
+
+    def is_here(self) -> bool:
+        """Whether this loop is running in this thread.
+
+        asyncio's loops know the thread they run in. To ask for the running loop instead, as others
+        need, makes a system call before Python 3.12, which would be a sixth of an acquire.
+        """
+        if self._tells:
+            here: bool = self.loop._thread_id == get_ident()  # type: ignore[attr-defined] # asked above
+            return here
+        return _get_running_loop() is self.loop
 
     def add(self, waiter: TaskWaiter) -> None:
         """Let `waiter` know when `FIRST_WAIT` seconds have passed, unless it is gone from `began` by then."""
         self.began[waiter] = monotonic()
         if not self._ringing:
             self._ringing = True
-            self._loop.call_later(FIRST_WAIT, self._ring)
+            self.loop.call_later(FIRST_WAIT, self._ring)
 
     def _ring(self) -> None:
         late = monotonic() - FIRST_WAIT
         for waiter, began in tuple(self.began.items()):
             if began > late:
-                self._loop.call_later(began - late, self._ring)
+                self.loop.call_later(began - late, self._ring)
                 return
             waiter.arrive(NO_NEWS)
         self._ringing = False
@@ -73,19 +87,11 @@ class FirstWaits:
 class TaskWaiter(Waiter):
     """Waits on a future of its loop; wakes directly from that loop, thread-safely from elsewhere."""
 
-    def __init__(
-        self,
-        lane: Lane,
-        found: Slot | None,
-        now: float,
-        loop: asyncio.AbstractEventLoop,
-        first_waits: FirstWaits,
-    ) -> None:
+    def __init__(self, lane: Lane, found: Slot | None, now: float, home: Home) -> None:
         """Make the future under the running loop."""
         self.lane, self.slot, self.queued_at = lane, found, now
-        self._loop = loop
-        self._first_waits = first_waits
-        self._future: asyncio.Future[bool] = loop.create_future()
+        self._home = home
+        self._future: asyncio.Future[bool] = home.loop.create_future()
 
     def accepts(self) -> bool:
         """Refuse once the task is cancelled, though it has not run yet to leave the queue."""
@@ -93,25 +99,25 @@ class TaskWaiter(Waiter):
 
     def wake(self) -> None:
         """Let the task run."""
-        if asyncio._get_running_loop() is self._loop:
+        if self._home.is_here():
             self.arrive(NEWS)
         else:
             with suppress(RuntimeError):  # the loop is closed and its task with it
-                self._loop.call_soon_threadsafe(self.arrive, NEWS)
+                self._home.loop.call_soon_threadsafe(self.arrive, NEWS)
 
     def arrive(self, news: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Settle the future, under its loop."""
-        self._first_waits.began.pop(self, None)
+        self._home.began.pop(self, None)
         if not self._future.done():
             self._future.set_result(news)
 
     def wait(self) -> asyncio.Future[bool]:
         """Give the future that is settled when there is news or patience runs out: false for the latter."""
         if self._future.done():  # by an earlier wait; late news of that one finds this one
-            self._future = self._loop.create_future()
+            self._future = self._home.loop.create_future()
         if self.patience == FIRST_WAIT:
-            self._first_waits.add(self)
+            self._home.add(self)
         elif self.patience < TIMEOUT_MAX:
-            timer = self._loop.call_later(self.patience, self.arrive, NO_NEWS)
+            timer = self._home.loop.call_later(self.patience, self.arrive, NO_NEWS)
             self._future.add_done_callback(lambda _: timer.cancel())
         return self._future

@@ -98,17 +98,21 @@ class Core(Upkeep):
         self._enter(waiter, now, again=True)
         return self.settle(now)
 
-    def give_up_check(self, waiter: Waiter, now: float) -> Todo:
-        """Close the connection whose check did not end by the caller's deadline."""
-        self._lose(waiter, now)
+    def give_up_check(self, waiter: Waiter, now: float, *, asked: bool = True) -> Todo:
+        """Close the connection whose check did not end by the caller's deadline; keep it if it was not asked."""
+        if asked:
+            self._lose(waiter, now)
+        elif waiter.slot is not None:
+            self._give_back(waiter.slot, now)
+            waiter.slot = None
         self.timeouts += 1
         return self.settle(now)
 
     def abandon(self, waiter: Waiter, now: float, *, timed_out: bool) -> Todo:
         """Take a waiter out of the queue, O(1).
 
-        A slot handed over in the last moment is kept by one that merely timed out, and goes back
-        if the caller was cancelled; unless a ping of it may be under way.
+        A slot handed over in the last moment is kept by one that merely timed out, and goes back if
+        the caller was cancelled.
         """
         if waiter in waiter.lane.waiters:
             self._unqueue(waiter, now)
@@ -120,18 +124,19 @@ class Core(Upkeep):
                 if self._holds_all(waiter.stack, scoped=False):
                     self._refuse(waiter, "deadlock", now)
         elif waiter.slot is not None:
-            slot, waiter.slot = waiter.slot, None
-            if slot.state is State.OPEN:
-                slot.brief = False  # nobody has looked at it
-                if self.needs_ping(slot) and not waiter.fresh:
-                    self._close(slot, "discarded", now)
-                else:
-                    self._shelve(slot, now)
+            self._give_back(waiter.slot, now)
+            waiter.slot = None
         return self.settle(now)
 
     def needs_ping(self, slot: Slot) -> bool:
         """Whether the free look is not enough for a slot just granted."""
         return slot.generation != self.generation or slot.rested >= self.ping_after
+
+    def _give_back(self, slot: Slot, now: float) -> None:
+        """Put back what nobody has looked at: it stays as cold as it was, for the next caller to check."""
+        slot.since -= slot.rested
+        slot.brief = False
+        self._reshelve(slot, now)
 
     def _lose(self, waiter: Waiter, now: float) -> None:
         slot, waiter.slot = waiter.slot, None
@@ -214,6 +219,8 @@ class Core(Upkeep):
         if slot.state is State.OPEN:
             self._count_use(slot, now)
             self._shelve(slot, now)
+        else:
+            self._part(slot)
         return self.settle(now)
 
     def discard(self, slot: Slot, now: float, *, lost: bool = False) -> Todo:
@@ -223,7 +230,14 @@ class Core(Upkeep):
             if lost:
                 self._doubt(slot, now)
             self._close(slot, "discarded", now)
+        else:
+            self._part(slot)
         return self.settle(now)
+
+    def _part(self, slot: Slot) -> None:
+        """Close what was cut off while it was out, unless it is a parent process's or a closed loop's to close."""
+        if self.lanes.get(slot.lane.affinity) is slot.lane:
+            self.todo.append((Act.CLOSE, slot))
 
     # ── the ends of dials and goodbyes ──────────────────────────────────────────────────────────
 

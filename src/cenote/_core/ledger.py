@@ -156,6 +156,18 @@ class Ledger:
         slot.since = now
         slot.lane.idle[slot] = slot
 
+    def _reshelve(self, slot: Slot, now: float) -> None:
+        """Put a slot that was only looked at back among the idle ones, below those that are warmer."""
+        if slot.state is not State.OPEN:
+            return
+        if now >= slot.expires_at:
+            self._close(slot, "max_lifetime", now)
+            return
+        idle = slot.lane.idle
+        warmer = [one for one in tuple(idle) if one.since > slot.since and idle.pop(one, None) is not None]
+        idle[slot] = slot
+        idle.update((one, one) for one in warmer)
+
     def _count_use(self, slot: Slot, now: float) -> None:
         slot.uses += 1
         held = now - slot.since

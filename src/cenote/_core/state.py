@@ -45,7 +45,6 @@ class Slot:
         "owner",
         "watch",
         "rested",
-        "scoped",
         "since",
         "state",
         "uses",
@@ -73,12 +72,16 @@ class Slot:
         # frame that acquired it, or a reference to the thread or task if it is no with block.
         self.owner: Hashable = 0
         self.hold: Any = None  # the face's own, see Hold in _pool
-        self.scoped = False  # held by a with block, which only the same thread or task can leave
         self.code: CodeType | None = None
         self.instruction = 0
         self.uses = 0
         self.warned_for = -NEVER  # the `since` of the hold that warn_held was logged for
         self.overdue = False
+
+    @property
+    def scoped(self) -> bool:
+        """Whether a with block holds it, which only the frame that is its owner can leave."""
+        return isinstance(self.owner, int)
 
     @property
     def held(self) -> bool:
@@ -102,6 +105,8 @@ class Waiter:
     def __init__(self, lane: Lane, found: Slot | None = None, now: float = 0.0) -> None:
         """Prepare to ask. A slot `found` was taken, but there is something to look into."""
         self.lane, self.slot, self.queued_at = lane, found, now
+        if found is not None:
+            found.rested = 0.0  # of an earlier grant; `take` gives none that has rested for long
 
     def accepts(self) -> bool:
         """Whether it would still take a connection; asked under the lock, at the hand-off."""

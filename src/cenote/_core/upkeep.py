@@ -72,13 +72,7 @@ class Upkeep(Settling):
         if slot.state is State.OPEN:
             slot.answered_at = now
             slot.generation = generation
-            if now >= slot.expires_at:
-                self._close(slot, "max_lifetime", now)
-            else:
-                idle = slot.lane.idle
-                warmer = [one for one in tuple(idle) if one.since > slot.since and idle.pop(one, None) is not None]
-                idle[slot] = slot
-                idle.update((one, one) for one in warmer)
+            self._reshelve(slot, now)
         return self.settle(now)
 
     def unanswered(self, slot: Slot, now: float) -> Todo:

@@ -20,7 +20,7 @@ class Bell:
     def __init__(self) -> None:
         self._here, self._there = socket.socketpair()
         self._before: dict[signal.Signals, Any] = {}
-        self.rung = False
+        self.rung: bool = False
 
     def __enter__(self) -> Self:
         """Take the signals over."""

@@ -23,7 +23,7 @@ class Tasks:
     def __init__(self, pool: AsyncPool[Any], dialect: Dialect[RunAwaited], table: str) -> None:
         """Set nothing in motion yet."""
         self.pool = pool
-        self.driver = dialect.driver
+        self.driver: str = dialect.driver
         self.progress: list[Progress] = []
         self._run = dialect.run
         self._sql = statements(table, dialect.mark)

@@ -20,7 +20,7 @@ class Threads:
     def __init__(self, pool: Pool[Any], dialect: Dialect[RunPlain], table: str) -> None:
         """Set nothing in motion yet."""
         self.pool = pool
-        self.driver = dialect.driver
+        self.driver: str = dialect.driver
         self.progress: list[Progress] = []
         self._run = dialect.run
         self._sql = statements(table, dialect.mark)

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, Protocol
 
+from cenote._secrets import scrub
 from cenote.errors import ConnectError
-from cenote.options import Options, scrub
+from cenote.options import Options
 
 Kind = Literal["look_up", "write", "report"]
 Wave = Literal["rush", "quiet"]
@@ -95,8 +96,8 @@ class Progress:
     __slots__ = ("done", "errors", "last")
 
     def __init__(self) -> None:
-        self.done = 0
-        self.errors = 0
+        self.done: int = 0
+        self.errors: int = 0
         self.last: Failure | None = None
 
     def failed(self, error: Exception, options: Options) -> None:

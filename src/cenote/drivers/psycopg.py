@@ -23,6 +23,7 @@ from cenote.options import redact
 _IN_TRANSACTION = (IN_TRANSACTION, IN_ERROR)
 # In the middle of a statement or a COPY, or closed. A threaded user is cut off there by KeyboardInterrupt.
 _BROKEN = (ACTIVE, UNKNOWN)
+_CANCEL_SECONDS = 2.0  # less than a goodbye may take, so that a server out of reach leaves time for the rest
 
 _URL_PARAMETERS: dict[str, Reader] = {"prepare_threshold": whole_or_none}
 _KEYWORDS = ("autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory")
@@ -111,7 +112,13 @@ class PsycopgConnector(_Shared):
 
     @staticmethod
     def close(connection: psycopg.Connection[TupleRow]) -> None:
-        """Say goodbye and close the socket. The server lets go a little later; the pool waits for that."""
+        """Say goodbye and close the socket. The server lets go a little later; the pool waits for that.
+
+        A statement that outlived its use is cancelled first: the server would go on with it, unaware of the end.
+        """
+        if connection.pgconn.transaction_status == ACTIVE:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCEL_SECONDS)
         connection.close()
 
     @staticmethod
@@ -152,7 +159,10 @@ class AsyncPsycopgConnector(_Shared):
 
     @staticmethod
     async def close(connection: psycopg.AsyncConnection[TupleRow]) -> None:
-        """Say goodbye and close the socket, also after a cancelled statement."""
+        """Say goodbye and close the socket; a statement that outlived its use is cancelled first."""
+        if connection.pgconn.transaction_status == ACTIVE:
+            with suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=_CANCEL_SECONDS)
         with suppress(psycopg.Error):
             await connection.close()
 

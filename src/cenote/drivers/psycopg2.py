@@ -8,7 +8,7 @@ psycopg2.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,13 @@ class Psycopg2Connector:
 
     @staticmethod
     def close(connection: Connection) -> None:
-        """Say goodbye and close the socket. The server lets go a little later; the pool waits for that."""
+        """Say goodbye and close the socket. The server lets go a little later; the pool waits for that.
+
+        A statement that another thread still waits for is cancelled first: psycopg2 would wait for it too.
+        """
+        if connection.info.transaction_status == ACTIVE:
+            with suppress(psycopg2.Error):
+                connection.cancel()
         connection.close()
 
     @staticmethod
