@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
 from sys import _getframe
 from time import monotonic
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _explain, _steps, _upkeep
@@ -49,10 +49,7 @@ async def run(steps: _steps.Steps[T]) -> T:
 class AsyncLease(LeaseBase[C]):
     """A connection in somebody's hands, until `release`, `discard` or the end of its async with block."""
 
-    __slots__ = ("_errand",)
-
-    # Only of a lease that was no hit, until it is awaited.
-    _errand: _Errand[C] | None
+    __slots__ = ()
 
     async def release(self) -> None:
         """Give the connection back, rolled back if a transaction is open. Harmless when done before.
@@ -62,34 +59,12 @@ class AsyncLease(LeaseBase[C]):
         await self.__aexit__(None, None, None)
 
     async def __aenter__(self) -> C:
-        """Acquire, unless it was a hit, and hand out the connection itself."""
+        """Hand out the connection itself."""
         hold = self._hold
         if hold is not None:
             connection: C = hold.slot.connection
             return connection
-        errand: _Errand[C] | None = getattr(self, "_errand", None)
-        if errand is None:
-            return self.connection
-        self._errand = None
-        pool, timeout, owner, code, instruction = errand
-        waiter = pool._waiter()
-        started = waiter.queued_at
-        try:
-            deadline = pool._deadline(timeout)
-            # The plain case first: one wait in the queue for a connection that needs no look.
-            if _steps.ask(pool, waiter, deadline):
-                await waiter.wait()
-        except BaseException:
-            _steps.leave(pool, waiter)
-            raise
-        slot = waiter.slot
-        if slot is None or not waiter.fresh:
-            slot = await run(_steps.acquire(pool, waiter, started, deadline))
-        slot.owner, slot.code, slot.instruction = owner, code, instruction
-        self._hold = slot.hold
-        slot.hold = None
-        connection = slot.connection
-        return connection
+        return self.connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,15 +91,54 @@ class AsyncLease(LeaseBase[C]):
             if not put:
                 _steps.put_failed(pool, slot, put)
 
+
+class AwaitedLease(AsyncLease[C], TaskWaiter):
+    """A lease that was no hit: it acquires when it is awaited, and is its own waiter.
+
+    With a thousand tasks in the queue, each object less for each of them is less for the garbage
+    collector to look through.
+    """
+
+    def __init__(self, pool: AsyncPool[C], timeout: Duration | None, frame: FrameType) -> None:
+        """Remember what was asked, and where."""
+        self._hold = None
+        self._pool: AsyncPool[C] | None = pool
+        self._timeout = timeout
+        self._owner: Hashable = id(frame)
+        self._code = frame.f_code
+        self._instruction = frame.f_lasti
+
+    async def __aenter__(self) -> C:
+        """Acquire, the first time, and hand out the connection itself."""
+        pool = self._pool
+        if pool is None:
+            return self.connection
+        self._pool = None
+        lane = pool._here()
+        clock = pool._clock
+        started = clock()
+        TaskWaiter.__init__(self, lane, None, started, lane.face)
+        try:
+            deadline = pool._deadline(self._timeout)
+            # The plain case first: one wait in the queue for a connection that needs no look.
+            if _steps.ask(pool, self, deadline):
+                await self.wait()
+        except BaseException:
+            _steps.leave(pool, self)
+            raise
+        slot = self.slot
+        if slot is None or not self.fresh:
+            slot = await run(_steps.acquire(pool, self, started, deadline))
+        self.slot = None
+        slot.owner, slot.code, slot.instruction = self._owner, self._code, self._instruction
+        self._hold = slot.hold
+        slot.hold = None
+        connection: C = slot.connection
+        return connection
+
     def _mark(self, owner: Hashable, code: CodeType, instruction: int) -> None:
-        if self._hold is not None:
-            super()._mark(owner, code, instruction)
-        elif self._errand is not None:
-            self._errand = (*self._errand[:2], owner, code, instruction)
-
-
-_Errand = tuple["AsyncPool[C]", Duration | None, Hashable, CodeType, int]
-"""Pool and timeout; the caller's frame, code and offset."""
+        super()._mark(owner, code, instruction)
+        self._owner, self._code, self._instruction = owner, code, instruction
 
 
 class AsyncTransaction(Generic[C]):
@@ -232,10 +246,8 @@ class AsyncPool(PoolBase[C]):
             ConnectError: no connection could be opened and none is in use that might come back.
             SelfDeadlock: this task holds all there is in with blocks of its own.
         """
-        lease: AsyncLease[C] = AsyncLease()
         frame = _getframe(1)
         lane = self._lane
-        slot = None
         if lane is None or not lane.face.is_here():
             lane = self._core.lanes.get(_get_running_loop())
         if lane is not None:
@@ -245,14 +257,13 @@ class AsyncPool(PoolBase[C]):
                 slot.owner = id(frame)
                 slot.code = frame.f_code
                 slot.instruction = frame.f_lasti
+                lease: AsyncLease[C] = AsyncLease()
                 lease._hold = slot.hold
                 slot.hold = None
                 return lease
             if slot is not None:  # there is something to look into: by whoever awaits, nobody may
                 _steps.put_back(self, slot)
-        lease._hold = None
-        lease._errand = (self, timeout, id(frame), frame.f_code, frame.f_lasti)
-        return lease
+        return AwaitedLease(self, timeout, frame)
 
     def acquire(self, timeout: Duration | None = None) -> Coroutine[Any, Any, AsyncLease[C]]:
         """Lend a connection until `AsyncLease.release`; to be awaited. Prefer `connection`, which it is like.
@@ -284,15 +295,16 @@ class AsyncPool(PoolBase[C]):
         lease._mark(id(frame), frame.f_code, frame.f_lasti)
         return AsyncTransaction(lease, self._hooks.transaction)
 
-    def _waiter(self) -> TaskWaiter:
+    # ── loops ───────────────────────────────────────────────────────────────────────────────────
+
+    def _here(self) -> Lane:
+        """Find the lane of the running loop, or make it."""
         lane = self._lane
         if lane is None or len(self._core.lanes) > 1 or not lane.face.is_here():
             self._sweep()
             loop = asyncio.get_running_loop()
             self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
-        return TaskWaiter(lane, None, self._clock(), lane.face)
-
-    # ── loops ───────────────────────────────────────────────────────────────────────────────────
+        return lane
 
     def _enter(self, loop: Loop | None) -> Lane:
         """Make the lane of a loop that uses the pool for the first time."""
@@ -409,7 +421,8 @@ class AsyncPool(PoolBase[C]):
             return
         task = asyncio.get_running_loop().create_task(_go_on(steps, first), name="cenote-job")
         self._jobs.add(task)
-        task.add_done_callback(lambda done: (self._jobs.discard(done), steps.close()))
+        task.add_done_callback(self._jobs.discard)
+        task.add_done_callback(lambda _: steps.close())
 
     def _wake_upkeep(self) -> None:
         self._timer.wake()

@@ -243,10 +243,13 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         pool._meet(connection)
         slot.watch = _watch(pool, slot)
         slot.hold = pool._hold(slot)
+    except GeneratorExit:  # nobody drives this job any more
+        _under_lock(pool, core.dial_failed, slot, None)
+        raise
     except BaseException as error:
-        failed = isinstance(error, Exception)
-        _under_lock(pool, core.dial_failed, slot, error if failed else None)
-        if not failed:
+        # A cancelled dial counts as failed, too: the next one comes after a pause, not into a loop that is ending.
+        _under_lock(pool, core.dial_failed, slot, error)
+        if not isinstance(error, Exception):
             raise
     else:
         _under_lock(pool, core.dialed, slot, connection)

@@ -166,7 +166,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class LoopTimer:
-    """The upkeep of one `AsyncPool`: a plain timer on one of its loops, so nothing pends when it ends."""
+    """The upkeep of one `AsyncPool`: a plain timer on one of its loops, so nothing pends when it ends.
+
+    It follows the work: a loop that is stopped or busy without end must not keep it from the others.
+    """
 
     def __init__(self, pool: PoolBase[Any]) -> None:
         """Set nothing yet."""
@@ -176,28 +179,34 @@ class LoopTimer:
 
     def set(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look after the pool from `loop`, which is running in this thread."""
-        self._loop = loop
-        self._look()
+        if loop is not self._loop:
+            # Only its own loop may cancel the timer that is set; it finds out by itself.
+            self._loop, self._handle = loop, None
+        elif self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        pool = self._pool()
+        if pool is not None:
+            left = turn(pool)
+            if left < TIMEOUT_MAX:
+                self._handle = loop.call_later(max(left, 0.0), self._ring, loop)
 
     def leave(self, closed: asyncio.AbstractEventLoop) -> None:
         """Move from a loop that is closed to the one running here."""
         if self._loop is closed:
-            self._loop, self._handle = asyncio._get_running_loop(), None
-            self._look()
+            self._loop = self._handle = None
+            running = asyncio._get_running_loop()
+            if running is not None:
+                self.set(running)
 
     def wake(self) -> None:
-        """Look again. Finalizers call this, in any thread."""
-        loop = self._loop
+        """Look again soon, from the loop running here if there is one. Finalizers call this, in any thread."""
+        loop = asyncio._get_running_loop() or self._loop
         if loop is not None:
             with suppress(RuntimeError):  # the loop is closed; the next one to use the pool takes over
-                loop.call_soon_threadsafe(self._look)
+                loop.call_soon_threadsafe(self.set, loop)
 
-    def _look(self) -> None:
-        pool = self._pool()
-        if self._handle is not None:
-            self._handle.cancel()
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is self._loop:
             self._handle = None
-        if pool is not None and self._loop is not None:
-            left = turn(pool)
-            if left < TIMEOUT_MAX:
-                self._handle = self._loop.call_later(max(left, 0.0), self._look)
+            self.set(loop)

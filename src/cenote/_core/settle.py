@@ -30,7 +30,7 @@ class Settling(Ledger):
         self._note_mood()
         if self.replan:
             self.replan = False
-            if self.due(now) < self.planned:
+            if self.due(now) < self.planned or self.planned < now:  # or upkeep is late: it may have ended
                 self.todo.append((Act.UPKEEP, None))
         todo, self.todo = self.todo, []
         return todo
