@@ -82,7 +82,8 @@ class AsyncLease(LeaseBase[C]):
             return
         is_clean = pool._is_clean
         try:
-            clean = is_clean is None or is_clean(slot.connection)
+            # After an error tidy looks, more closely.
+            clean = is_clean is None or (error is None and is_clean(slot.connection))
         except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
             clean = False
         if clean or await run(_steps.tidy(pool, slot)):
@@ -394,7 +395,7 @@ class AsyncPool(PoolBase[C]):
         sock = farewell.sock
         if sock is None or seconds <= 0:
             return
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003 - its only parameter
         loop = asyncio.get_running_loop()
         with suppress(OSError):  # and TimeoutError, which is one
             async with asyncio.timeout(seconds):

@@ -187,10 +187,7 @@ class PoolBase(Generic[C]):
 
     def _deadline(self, timeout: Duration | None) -> float:
         """The nearer of this call's own deadline and the one of the surrounding `cenote.timeout`."""
-        if timeout is None:
-            limit = self._options.timeout
-        else:
-            limit = seconds(timeout, option="timeout")
+        limit = self._options.timeout if timeout is None else seconds(timeout, option="timeout")
         return min(Forever if limit is None else self._clock() + limit, current_deadline())
 
     def _actor(self) -> Hashable:

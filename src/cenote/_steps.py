@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _explain, _sockets
 from ._core import Act, Slot, Todo, Waiter
@@ -66,7 +66,7 @@ def acquire(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float
                     return slot
                 _under_lock(pool, pool._core.bury, waiter)
             elif waiter.refusal is not None:
-                raise _refused(pool, waiter)
+                _refuse(pool, waiter)
             else:
                 waiter.patience = deadline - pool._clock()
                 if waiter.patience <= 0:
@@ -247,7 +247,7 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         _under_lock(pool, core.dial_failed, slot, None)
         raise
     except BaseException as error:
-        # A cancelled dial counts as failed, too: the next one comes after a pause, not into a loop that is ending.
+        # A cancelled dial counts as failed, too: the next one comes after a pause, not into an ending loop.
         _under_lock(pool, core.dial_failed, slot, error)
         if not isinstance(error, Exception):
             raise
@@ -265,6 +265,9 @@ def close(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         except Exception:
             log.debug("pool %r: closing a connection failed", pool.name, exc_info=True)
             terminate(pool, slot)
+        except BaseException:  # cancelled: half a goodbye leaves the server with a connection
+            terminate(pool, slot)
+            raise
         farewell.part()
         yield partial(pool._farewell, farewell, 0.0 if pool._core.closed else seconds)
     finally:
@@ -277,16 +280,18 @@ def keepalive(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     core = pool._core
     generation = core.generation
     try:
-        if _look(pool, slot) is Sight.DEAD:
-            raise ConnectionError
-        if pool._hooks.ping is not None:
+        alive = _look(pool, slot) is not Sight.DEAD
+        if alive and pool._hooks.ping is not None:
             yield partial(pool._talk, pool._hooks.ping, slot, pool._options.connect_timeout)
     except BaseException as error:
         _under_lock(pool, core.unanswered, slot)
         if not isinstance(error, Exception):
             raise
     else:
-        _under_lock(pool, core.answered, slot, generation)
+        if alive:
+            _under_lock(pool, core.answered, slot, generation)
+        else:
+            _under_lock(pool, core.unanswered, slot)
 
 
 def shut(pool: PoolBase[Any], ender: Waiter, seconds: float) -> Steps[None]:
@@ -388,6 +393,10 @@ _REPORTS: dict[Act, Callable[[PoolBase[Any], Any], None]] = {
     Act.LEAK: _warn_leak,
     Act.LONG: _warn_held,
 }
+
+
+def _refuse(pool: PoolBase[Any], waiter: Waiter) -> NoReturn:
+    raise _refused(pool, waiter)
 
 
 def _refused(pool: PoolBase[Any], waiter: Waiter) -> Error:

@@ -74,7 +74,8 @@ class Lease(LeaseBase[C]):
             return
         is_clean = pool._is_clean
         try:
-            clean = is_clean is None or is_clean(slot.connection)
+            # After an error tidy looks, more closely.
+            clean = is_clean is None or (error is None and is_clean(slot.connection))
         except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
             clean = False
         if clean or run(_steps.tidy(pool, slot)):

@@ -200,7 +200,7 @@ class LoopTimer:
                 self.set(running)
 
     def wake(self) -> None:
-        """Look again soon, from the loop running here if there is one. Finalizers call this, in any thread."""
+        """Look again soon, from the loop running here if there is one. Finalizers call this, anywhere."""
         loop = asyncio._get_running_loop() or self._loop
         if loop is not None:
             with suppress(RuntimeError):  # the loop is closed; the next one to use the pool takes over

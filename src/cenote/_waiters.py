@@ -41,7 +41,7 @@ class ThreadWaiter(Waiter):
 
 
 class Home:
-    """What the asyncio face keeps for each loop: whether it is the one running here, and one timer for first waits.
+    """What the asyncio face keeps for each loop: whether it runs here, and one timer for first waits.
 
     All first waits are equally long, so they end in the order they began. A timer of its own for each
     would be set and cancelled a thousand times for each that goes off.

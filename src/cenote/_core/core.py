@@ -67,7 +67,7 @@ class Core(Upkeep):
     def request(self, waiter: Waiter, now: float) -> Todo:
         """Give the waiter an idle slot, a refusal, or a place at the end of the queue."""
         waiters = waiter.lane.waiters
-        if self.saturated and waiters:
+        if self.saturated and waiters and not waiter.lane.idle:  # one that `take` put back must be settled
             self.tickets += 1
             waiter.ticket = self.tickets
             waiter.surplus = True
@@ -99,12 +99,11 @@ class Core(Upkeep):
         return self.settle(now)
 
     def give_up_check(self, waiter: Waiter, now: float, *, asked: bool = True) -> Todo:
-        """Close the connection whose check did not end by the caller's deadline; keep it if it was not asked."""
+        """Close the connection whose check did not end in time; keep it if it was not even asked."""
         if asked:
             self._lose(waiter, now)
-        elif waiter.slot is not None:
-            self._give_back(waiter.slot, now)
-            waiter.slot = None
+        else:
+            self._give_back(waiter, now)
         self.timeouts += 1
         return self.settle(now)
 
@@ -124,16 +123,17 @@ class Core(Upkeep):
                 if self._holds_all(waiter.stack, scoped=False):
                     self._refuse(waiter, "deadlock", now)
         elif waiter.slot is not None:
-            self._give_back(waiter.slot, now)
-            waiter.slot = None
+            self._give_back(waiter, now)
         return self.settle(now)
 
     def needs_ping(self, slot: Slot) -> bool:
         """Whether the free look is not enough for a slot just granted."""
         return slot.generation != self.generation or slot.rested >= self.ping_after
 
-    def _give_back(self, slot: Slot, now: float) -> None:
+    def _give_back(self, waiter: Waiter, now: float) -> None:
         """Put back what nobody has looked at: it stays as cold as it was, for the next caller to check."""
+        slot, waiter.slot = waiter.slot, None
+        assert slot is not None
         slot.since -= slot.rested
         slot.brief = False
         self._reshelve(slot, now)
@@ -235,7 +235,7 @@ class Core(Upkeep):
         return self.settle(now)
 
     def _part(self, slot: Slot) -> None:
-        """Close what was cut off while it was out, unless it is a parent process's or a closed loop's to close."""
+        """Close what was cut off while it was out, unless a parent process or a closed loop owns it."""
         if self.lanes.get(slot.lane.affinity) is slot.lane:
             self.todo.append((Act.CLOSE, slot))
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-# What the protocol holds, and only then: the future of an operation under way, or the error with which it met
-# words it did not ask for. Those are the server's last ones; asyncpg reads them and waits for the end of the stream.
+# What the protocol holds, and only then: the future of an operation under way, or the error with which it
+# met words it did not ask for. Those are the server's last ones; asyncpg reads them and waits for the end.
 _LAST_WORDS = asyncpg.InternalClientError
 _UNSETTLED = {asyncio.Future, _LAST_WORDS}
 
@@ -97,7 +97,17 @@ class AsyncpgConnector:
     @staticmethod
     def is_alive(connection: Connection) -> bool:
         """Say whether asyncpg thinks it open, and has not read the server's last words while it was idle."""
-        return not connection.is_closed() and _LAST_WORDS not in map(type, gc.get_referents(_protocol(connection)))
+        held = gc.get_referents(_protocol(connection))
+        return not connection.is_closed() and _LAST_WORDS not in map(type, held)
+
+    @staticmethod
+    def is_clean(connection: Connection) -> bool:
+        """Say whether it is open, outside a transaction, and no cancellation is under way.
+
+        That is what can go wrong in a use that ended well, at a tenth of the price of `is_broken`.
+        """
+        protocol: Any = _protocol(connection)
+        return protocol.is_connected() and not (protocol.is_in_transaction() or protocol._is_cancelling())
 
     @staticmethod
     def is_broken(connection: Connection) -> bool:

@@ -114,7 +114,7 @@ class PsycopgConnector(_Shared):
     def close(connection: psycopg.Connection[TupleRow]) -> None:
         """Say goodbye and close the socket. The server lets go a little later; the pool waits for that.
 
-        A statement that outlived its use is cancelled first: the server would go on with it, unaware of the end.
+        A statement that outlived its use is cancelled first: the server would go on with it unawares.
         """
         if connection.pgconn.transaction_status == ACTIVE:
             with suppress(psycopg.Error):

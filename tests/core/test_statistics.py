@@ -1,0 +1,114 @@
+"""What a pool counts: each thing once, and no counter ever falls."""
+
+from __future__ import annotations
+
+from tests.core.harness import Face
+
+
+def test_the_gauges_add_up_in_every_state_at_once() -> None:
+    face = Face(max_open=6, max_connecting=6)
+    idle, leaving, _ = face.acquire(), face.acquire(), face.acquire()
+    for _ in range(2):
+        face.ask()
+    face.discard(leaving)
+    face.run(face.core.abandon, face.queue()[0], timed_out=False)
+    face.dialed()
+    face.run(face.core.abandon, face.ask(), timed_out=False)
+    face.release(idle)
+    stats = face.stats()
+    assert stats.max_open_connections == 6
+    assert (stats.idle, stats.in_use, stats.connecting, stats.closing) == (1, 2, 1, 1)
+    assert stats.open_connections == 4
+    assert stats.waiting == 0
+    assert stats.overflow_open == 0
+
+
+def test_hits_are_acquires_too() -> None:
+    face = Face()
+    face.fill(1)
+    for _ in range(3):
+        face.release(face.acquire())
+    held = face.acquire()
+    assert face.stats().acquire_count == 5
+    face.discard(held)
+    assert face.stats().acquire_count == 5
+    face.farewelled()
+    assert face.stats().acquire_count == 5
+    assert face.stats().connect_count == 1
+
+
+def test_a_ping_by_upkeep_is_in_use_but_no_acquire() -> None:
+    face = Face(keepalive=10)
+    face.fill(1)
+    face.advance(11.0)
+    face.tick()
+    stats = face.stats()
+    assert (stats.in_use, stats.acquire_count) == (1, 1)
+
+
+def test_only_who_found_every_connection_in_other_hands_has_waited() -> None:
+    face = Face(max_open=1)
+    first = face.ask()
+    face.dialed()
+    assert face.stats().wait_count == 0
+    second = face.ask()
+    face.advance(2.0)
+    face.release(face.lend(first))
+    assert second.slot
+    stats = face.stats()
+    assert stats.wait_count == 1
+    assert stats.wait_duration == 2.0
+    assert stats.wait_time.count == 1
+
+
+def test_one_entry_of_wait_time_for_each_acquire() -> None:
+    face = Face(max_open=1)
+    slot = face.acquire()
+    face.release(slot)
+    slot = face.acquire()
+    caller = face.ask()
+    face.advance(0.5)
+    face.release(slot)
+    face.release(face.lend(caller))
+    stats = face.stats()
+    assert stats.wait_time.count == stats.acquire_count == 3
+
+
+def test_hold_and_connect_times_are_kept() -> None:
+    face = Face()
+    caller = face.ask()
+    face.advance(0.25)
+    face.dialed()
+    slot = face.lend(caller)
+    face.advance(3.0)
+    face.release(slot)
+    stats = face.stats()
+    assert (stats.connect_time.count, stats.connect_time.total) == (1, 0.25)
+    assert (stats.hold_time.count, stats.hold_time.total) == (1, 3.0)
+
+
+def test_each_reason_has_its_counter() -> None:
+    face = Face(max_open=3, max_idle=2, keepalive=50, max_idle_time=100, max_lifetime=1000)
+    slots = [face.acquire() for _ in range(3)]
+    face.release(*slots)
+    face.advance(51.0)
+    face.tick()
+    while face.pings:
+        face.run(face.core.unanswered, face.pings.pop())
+    while face.goodbyes:
+        face.farewelled()
+    face.fill(1)
+    face.advance(101.0)
+    face.tick()
+    face.pings.clear()
+    stats = face.stats()
+    assert stats.max_idle_closed == 1
+    assert stats.dead_on_keepalive == 2
+    assert stats.max_idle_time_closed == 1
+    assert stats.max_lifetime_closed == 0
+
+
+def test_a_snapshot_can_be_taken_of_an_empty_pool() -> None:
+    stats = Face(max_open=None).stats()
+    assert stats.max_open_connections is None
+    assert (stats.open_connections, stats.overflow_open, stats.acquire_count) == (0, 0, 0)

@@ -1,0 +1,1 @@
+"""Both faces of the pool, proven by the same tests wherever they promise the same."""

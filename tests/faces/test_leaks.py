@@ -1,0 +1,266 @@
+"""Leases that are dropped: told, taken back, and never at the price of a deadlock."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cenote import AsyncPool, Pool
+from cenote._core import Slot
+from cenote.testing import SAFETY, AsyncScriptedConnector, EventLog, FakeConnection, ScriptedConnector
+from tests.faces.conftest import Make
+
+DROPPED = "dropped without release"
+
+
+def lost(world: Any) -> None:
+    """Acquire and forget."""
+    lease = world.acquire()
+    world.calls.clear()  # which remember their results
+    del lease
+    gc.collect()
+
+
+def test_a_dropped_lease_is_told_with_its_site_and_its_place_is_free_again(make: Make) -> None:
+    world = make(max_open=1)
+    with pytest.warns(ResourceWarning, match=f"acquired at {re.escape(world.site)}.*{DROPPED}"):
+        lost(world)
+        world.upkeep()
+    assert world.connector.connections[0].closed
+    assert world.stats.in_use == 0
+    assert world.stats.discarded == 1
+    assert world.cycle() == 2
+
+
+def test_upkeep_finds_a_dropped_lease_and_a_waiter_is_served() -> None:
+    told = threading.Event()
+    with Pool(ScriptedConnector(), max_open=1) as pool, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *_, **__: told.set()
+        lease = pool.acquire()
+        served: list[int] = []
+
+        def wait() -> None:
+            with pool.connection() as connection:
+                served.append(connection.number)
+
+        waiter = threading.Thread(target=wait)
+        with in_request(pool) as asked:
+            waiter.start()
+            asked.wait()
+        del lease
+        assert told.wait(SAFETY)
+        waiter.join(SAFETY)
+        assert served == [2]
+
+
+@contextmanager
+def in_request(pool: Any) -> Iterator[threading.Event]:
+    """Know when a request was made."""
+    asked, plain = threading.Event(), type(pool._core)
+
+    def request(self: Any, *args: Any) -> Any:
+        asked.set()
+        return plain.request(self, *args)
+
+    pool._core.__class__ = type("Core", (plain,), {"__slots__": (), "request": request})
+    yield asked
+    pool._core.__class__ = plain
+
+
+def test_a_lease_in_a_cycle_is_found_by_the_collector(make: Make) -> None:
+    world = make(max_open=1)
+    with pytest.warns(ResourceWarning, match=DROPPED):
+        cycle: dict[str, Any] = {"lease": world.acquire()}
+        cycle["self"] = cycle
+        world.calls.clear()
+        del cycle
+        gc.collect()
+        world.upkeep()
+    assert world.stats.in_use == 0
+
+
+def test_a_lease_that_was_given_back_is_dropped_in_silence(make: Make) -> None:
+    world = make()
+    world.cycle()
+    world.calls.clear()
+    gc.collect()
+    world.upkeep()
+    assert world.stats.discarded == 0
+    assert world.stats.idle == 1
+
+
+def test_warnings_that_are_errors_do_not_stop_upkeep(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    world = make(max_open=1)
+    with warnings.catch_warnings(), caplog.at_level(logging.ERROR, "cenote"):
+        warnings.simplefilter("error")
+        lost(world)
+        world.upkeep()
+    assert world.stats.in_use == 0
+    assert DROPPED in caplog.text
+    assert world.cycle() == 2
+
+
+def test_a_finalizer_may_run_while_the_lock_is_held(make: Make) -> None:
+    world = make(max_open=2)
+    with pytest.warns(ResourceWarning, match=DROPPED):
+        leases = [world.acquire()]
+        world.calls.clear()
+
+        def drop() -> None:
+            with world.pool._core.lock:
+                leases.clear()
+                gc.collect()
+
+        world.inside(drop)
+        world.upkeep()
+    assert world.stats.in_use == 0
+
+
+@pytest.mark.parametrize("methods", [["request"], ["release", "pass_on"], ["settle"], ["dialed"]], ids=str)
+def test_a_finalizer_may_run_in_the_middle_of_a_transition(make: Make, methods: list[str]) -> None:
+    world = make(max_open=2)
+    leases = [world.acquire()]
+    world.calls.clear()
+    with pytest.warns(ResourceWarning, match=DROPPED):
+        in_transitions(world, methods, leases.clear)
+        lease = world.acquire()
+        waiting = world.begin_acquire()
+        world.settle()
+        world.release(lease)
+        world.release(waiting.result())
+        world.upkeep()
+    assert leases == []
+    assert world.stats.in_use == 0
+
+
+def in_transitions(world: Any, methods: list[str], action: Callable[[], Any]) -> None:
+    """Have something happen inside all transitions of some kinds, under the lock."""
+    plain = type(world.pool._core)
+
+    def interrupted(method: str) -> Callable[..., Any]:
+        def transition(self: Any, *args: Any, **options: Any) -> Any:
+            action()
+            gc.collect()
+            return getattr(plain, method)(self, *args, **options)
+
+        return transition
+
+    namespace = {"__slots__": ()} | {method: interrupted(method) for method in methods}
+    world.pool._core.__class__ = type("Core", (plain,), namespace)
+
+
+def test_a_dropped_pool_goes_with_its_idle_connections() -> None:
+    connector = ScriptedConnector()
+    log = EventLog()
+    pool = Pool(connector, listener=log)
+    with pool.connection():
+        pass
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_pool_dropped_with_a_lease_out_goes_with_it() -> None:
+    pool = Pool(ScriptedConnector())
+    lease = pool.acquire()
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is not None
+    del lease
+    gc.collect()
+    # Upkeep may hold it for the moment in which it looks at what was dropped; it lets go without being asked.
+    assert gone() is None or settled(gone)
+
+
+def settled(gone: Callable[[], object]) -> bool:
+    for _ in range(100_000):
+        gc.collect(0)
+        if gone() is None:
+            return True
+    return False
+
+
+async def test_a_dropped_async_pool_goes_with_its_idle_connections() -> None:
+    pool = AsyncPool(AsyncScriptedConnector())
+    async with pool.connection():
+        pass
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is None
+
+
+# ── what is never awaited takes nothing ────────────────────────────────────────────────────────────
+
+
+async def test_an_acquire_cancelled_before_its_first_step_takes_nothing() -> None:
+    async with AsyncPool(AsyncScriptedConnector(), max_open=1) as pool:
+        async with pool.connection():
+            pass
+        task = asyncio.create_task(pool.acquire())
+        task.cancel()
+        await asyncio.wait([task])
+        gc.collect()
+        assert pool.stats().idle == 1
+        assert pool.stats().in_use == 0
+        assert pool.stats().discarded == 0
+
+
+async def test_a_suspicious_connection_is_not_lost_with_a_block_that_is_never_entered() -> None:
+    connector = AsyncScriptedConnector("is_alive")
+    async with AsyncPool(connector, max_open=1) as pool:
+        async with pool.connection():
+            pass
+        connector.connections[0].alive = False
+        pool.connection()
+        gc.collect()
+        assert pool.stats().in_use == 0
+        async with pool.connection() as connection:
+            assert connection.number == 2
+
+
+def test_a_suspicious_connection_is_not_lost_with_a_bad_timeout() -> None:
+    connector = ScriptedConnector("is_alive")
+    with Pool(connector, max_open=1) as pool:
+        with pool.connection():
+            pass
+        connector.connections[0].alive = False
+        with pytest.raises(ValueError, match="timeout"):
+            pool.connection("soon")
+        assert pool.stats().in_use == 0
+        with pool.connection() as connection:
+            assert connection.number == 2
+
+
+def test_a_hold_reports_only_while_somebody_has_it() -> None:
+    pool: Pool[FakeConnection] = Pool(ScriptedConnector())
+    with pool.connection():
+        pass
+    (slot,) = pool._core.slots
+    assert isinstance(slot, Slot)
+    slot.hold = None  # as if leased, and the lease dropped
+    with pytest.warns(ResourceWarning, match=DROPPED):
+        _upkeep_once(pool, slot)
+    assert pool.stats().in_use == 0
+
+
+def _upkeep_once(pool: Pool[FakeConnection], slot: Slot) -> None:
+    del pool._core.lanes[None].idle[slot]
+    pool._core.drop(slot)
+    pool._core.lanes[None].idle.clear()
+    pool.resize(max_open=3)

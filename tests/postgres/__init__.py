@@ -1,0 +1,1 @@
+"""The pools on real PostgreSQL servers that restart, refuse, kill and limit."""

@@ -1,0 +1,1 @@
+"""Cancellation, timeouts and failures at every moment at which they can come."""
