@@ -21,7 +21,7 @@ from ._core import Act, Slot, Todo, Waiter
 from ._sockets import Sight
 from ._waiters import FIRST_WAIT
 from .connector import Hooks
-from .errors import ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
+from .errors import ConfigError, ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
 
 if TYPE_CHECKING:
     from ._pool import PoolBase
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Step = Callable[[], Any]
 Steps = Generator[Step, Any, T]
+
+EARLY = 0.002
+"""Timers may go off so many seconds early: uvloop counts milliseconds from the start of its turn."""
 
 log = logging.getLogger("cenote")
 
@@ -121,7 +124,7 @@ def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: flo
             alive = True
         except Exception:  # noqa: BLE001 - whatever a driver raises here, the connection is no good
             alive = False
-            if pool._clock() >= deadline:
+            if pool._clock() + EARLY >= deadline:
                 _under_lock(pool, pool._core.give_up_check, waiter)
                 raise _timed_out(pool, "check", started) from None
         except BaseException:  # cancelled in the middle of the conversation
@@ -314,7 +317,7 @@ def ping(pool: PoolBase[Any], slot: Slot, deadline: float) -> Steps[None]:
         if pool._hooks.ping is not None:
             yield partial(pool._talk, pool._hooks.ping, slot, deadline - started)
     except Exception as error:
-        if pool._clock() >= deadline:
+        if pool._clock() + EARLY >= deadline:
             raise _timed_out(pool, "check", started) from error
         text = f"pool {pool.name!r}: no answer to a ping: {_explain.describe(pool._core, error)}"
         raise ConnectError(text) from error
@@ -413,6 +416,8 @@ def _refused(pool: PoolBase[Any], waiter: Waiter) -> Error:
             f"pool {name!r}: waiting for connections that only the caller holds {counts}{oldest}"
         )
     assert waiter.cause is not None
+    if isinstance(waiter.cause, ConfigError):
+        return ConfigError(f"pool {name!r}: {waiter.cause}")
     error = ConnectError(f"pool {name!r}: cannot connect: {_explain.describe(core, waiter.cause)} {counts}")
     error.__cause__ = waiter.cause
     return error

@@ -38,6 +38,7 @@ def test_an_empty_pool_is_closed_at_once() -> None:
     face = Face()
     ender = face.caller()
     face.run(face.core.shut, ender)
+    face.run(face.core.cut_off)
     assert ender.woken == 1
 
 

@@ -27,6 +27,7 @@ def test_a_returned_connection_goes_to_the_oldest_waiter(eventful: bool) -> None
         assert [one.woken for one in callers] == [1] * (nth + 1) + [0] * (2 - nth)
         assert face.lend(caller) is slot
     assert face.queue() == []
+    assert face.core.calm
     face.release(slot)
     assert face.core.calm
 

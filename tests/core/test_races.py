@@ -15,7 +15,6 @@ import pytest
 
 from cenote._core import Core, Slot, State
 from cenote._core.ledger import Ledger
-from cenote.options import Options
 from tests.core.harness import Caller, Face, RacedShelf
 
 Hook = Callable[[str], None]
@@ -293,6 +292,7 @@ def test_a_surplus_one_that_is_taken_before_it_is_closed_is_closed_when_it_comes
     face.lane().idle = RacedShelf(face.lane().idle)
     face.resize(max_open=1)
     assert face.goodbyes == []
+    face.lane().idle = WatchedShelf(nothing)
     face.release(first, second)
     assert (face.goodbyes, face.idle()) == ([first], [second])
 
@@ -316,36 +316,49 @@ def test_the_replay_finds_a_put_that_does_not_look_again() -> None:
         race.check()
 
 
-class ResizesInCalm(Watched):
-    """The bug that was in `resize`: it looked at the idle ones before the calm had ended."""
+class EndsTheCalmLate(Watched):
+    """The bug that was in `resize`: the calm ends only after the last look at the idle ones."""
 
     __slots__ = ()
 
-    def apply(self, options: Options) -> None:
-        super().apply(options)
+    def _shrink(self, most: float, now: float) -> None:
         self.calm = True
+        super()._shrink(most, now)
+
+    def _empty(self, now: float) -> None:
+        self.calm = True
+        super()._empty(now)
 
 
-@pytest.mark.parametrize(("core", "surplus"), [(Watched, 0), (ResizesInCalm, 1)])
-def test_what_is_put_back_during_a_resize_does_not_stay_surplus(core: type[Watched], surplus: int) -> None:
+@pytest.mark.parametrize("core", [Watched, EndsTheCalmLate])
+@pytest.mark.parametrize("other", ["ask", "resize", "shut"])
+def test_who_ends_the_calm_does_so_before_the_last_look_at_the_idle_ones(
+    core: type[Watched], other: str
+) -> None:
     race = Race(core, max_open=2)
     face = race.face
-    slots = [face.acquire(), face.acquire()]
+    slot, spare = face.acquire(), face.acquire()
     outcomes: list[bool | None] = []
 
-    class LastLook(core):  # type: ignore[misc, valid-type]
-        """Lets a put fall in between the last look at the idle ones and the end of the transition."""
+    class PutInBetween(core):  # type: ignore[misc, valid-type]
+        """Lets a put fall in after the last look at the idle ones and before the transition ends."""
 
         __slots__ = ()
 
         def _note_mood(self) -> None:
-            outcomes.append(self.put(slots[0], face.now))
+            if not outcomes:
+                outcomes.append(self.put(slot, face.now))
             super()._note_mood()
 
-    face.core.__class__ = LastLook
-    face.resize(max_open=1)
+    face.core.__class__ = PutInBetween
+    if other == "ask":
+        # Not saturated, as the short way queues only behind others, who have ended the calm.
+        face.run(face.core.request, face.caller())
+    else:
+        other_thread(face, other, spare, set(), [])
     face.core.__class__ = core
     if outcomes != [True]:
-        face.run(*([face.core.release, slots[0]] if outcomes == [False] else [face.core.settle]))
-    assert len(face.idle()) == surplus
-    assert len(face.goodbyes) == 1 - surplus
+        assert outcomes == [False]
+        face.run(face.core.release, slot)
+    forgotten = face.idle() if other != "ask" else face.queue()
+    assert bool(forgotten) is (core is EndsTheCalmLate)

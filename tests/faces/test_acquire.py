@@ -291,3 +291,12 @@ def test_an_inner_block_cannot_extend_an_outer_one() -> None:
 def test_a_deadline_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigError, match="timeout"):
         cenote.timeout("soon")
+
+
+def test_an_address_that_its_driver_reads_only_when_it_dials_is_a_config_error_at_once(make: Make) -> None:
+    world = make(max_open=2)
+    world.connector.connecting.fail(ConfigError("port: must be a number"), None)
+    error = world.begin_acquire().error()
+    assert isinstance(error, ConfigError)
+    assert "port: must be a number" in str(error)
+    assert world.stats.connect_errors == 1

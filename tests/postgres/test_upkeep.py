@@ -101,7 +101,9 @@ async def test_a_long_idle_connection_whose_server_is_silent_is_replaced(world: 
 
 
 @in_worlds(WORLDS)
-async def test_a_check_that_outlasts_the_deadline_says_so(world: World, place: Place) -> None:
+async def test_a_check_that_outlasts_the_deadline_says_so(
+    world: World, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     clock = Clock()
     async with entered(place.pool(world, max_open=1, clock=clock)) as pool:
         (pid,) = await fill(pool, 1)
@@ -110,6 +112,8 @@ async def test_a_check_that_outlasts_the_deadline_says_so(world: World, place: P
             async with entered(pool.connection("200ms")):
                 pass
         assert caught.value.phase == "check"
+        # Psycopg, if cancelled, asks the silent server to stop, waits five seconds for its answer, and logs that.
+        assert [record for record in caplog.records if record.name == "psycopg"] == []
         await query(pool)
 
 

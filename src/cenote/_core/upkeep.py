@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from heapq import heappop
 
+from ..errors import ConfigError
 from .settle import Settling
 from .state import NEVER, Act, Lane, Slot, State, Todo
 
@@ -153,6 +154,7 @@ class Upkeep(Settling):
         self.failures = min(self.failures + 1, 64)
         self.retry_at = now + pause * (1 - self.random() / 2)
         self.replan = True
+        hopeless = isinstance(error, ConfigError)  # a driver that reads its URL only when it dials
         lasting = self.failures >= PATIENCE_DIALS or now - self.failing_since >= PATIENCE_SECONDS
-        if lasting and len(self.slots) == self.closing + self.overdue:
+        if hopeless or (lasting and len(self.slots) == self.closing + self.overdue):
             self._refuse_all("connect", now)

@@ -1,0 +1,148 @@
+"""Upkeep by itself, in real time: nobody turns it, and it does what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from cenote import AsyncPool, Pool, _crew, _upkeep
+from cenote.testing import SAFETY, AsyncScriptedConnector, EventLog, ScriptedConnector
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_idle_time": "20ms"}, "max_idle_time"),
+        ({"max_lifetime": "20ms"}, "max_lifetime"),
+        ({"keepalive": "20ms"}, "keepalive"),
+    ],
+)
+def test_the_upkeep_thread_does_what_is_due(options: Any, reason: str) -> None:
+    log = EventLog()
+    connector = ScriptedConnector("ping")
+    connector.pinging.fail(ConnectionResetError("gone"), None)
+    with Pool(connector, listener=log, **options) as pool:
+        with pool.connection():
+            pass
+        assert log.wait("closing")[0].reason == reason
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_idle_time": "20ms"}, "max_idle_time"),
+        ({"max_lifetime": "20ms"}, "max_lifetime"),
+        ({"keepalive": "20ms"}, "keepalive"),
+    ],
+)
+async def test_the_loop_s_timer_does_what_is_due(options: Any, reason: str) -> None:
+    log = EventLog()
+    connector = AsyncScriptedConnector("ping")
+    connector.pinging.fail(ConnectionResetError("gone"), None)
+    async with AsyncPool(connector, listener=log, **options) as pool:
+        async with pool.connection():
+            pass
+        (event,) = await log.arrival("closing")
+        assert event.reason == reason
+
+
+def test_a_failed_dial_is_repeated_without_anybody_s_help() -> None:
+    connector = ScriptedConnector()
+    connector.connecting.fail(ConnectionRefusedError(), 2)
+    with Pool(connector) as pool, pool.connection() as connection:
+        assert connection.number == 1
+        assert connector.connecting.count == 3
+
+
+async def test_a_failed_dial_is_repeated_in_asyncio_too() -> None:
+    connector = AsyncScriptedConnector()
+    connector.connecting.fail(ConnectionRefusedError(), 2)
+    async with AsyncPool(connector) as pool, pool.connection() as connection:
+        assert connection.number == 1
+        assert connector.connecting.count == 3
+
+
+def test_one_thread_looks_after_all_pools() -> None:
+    pools = [Pool(ScriptedConnector()) for _ in range(3)]
+    for pool in pools:
+        with pool.connection():
+            pass
+    upkeep = [thread for thread in threading.enumerate() if thread.name == "cenote-upkeep"]
+    assert len(upkeep) == 1
+    assert upkeep[0].daemon
+    for pool in pools:
+        pool.close()
+
+
+def test_a_pool_whose_clock_fails_takes_no_other_s_upkeep_with_it() -> None:
+    broken = False
+
+    def clock() -> float:
+        if broken:
+            raise ZeroDivisionError
+        return 0.0
+
+    bad, log = Pool(ScriptedConnector(), clock=clock), EventLog()
+    with bad.connection():
+        pass
+    broken = True
+    with Pool(ScriptedConnector(), listener=log, max_idle_time="20ms") as good:
+        with good.connection():
+            pass
+        assert log.wait("closing")[0].reason == "max_idle_time"
+    broken = False
+    bad.close()
+
+
+async def test_an_async_pool_leaves_no_task_when_it_is_idle() -> None:
+    pool = AsyncPool(AsyncScriptedConnector())
+    async with pool.connection():
+        pass
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await pool.close()
+
+
+def test_a_crew_that_cannot_grow_works_in_the_caller_s_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = _crew.Crew()
+    ran: list[int] = []
+
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    crew.submit(lambda: ran.append(threading.get_ident()))
+    assert ran == [threading.get_ident()]
+
+
+def test_idle_workers_of_the_crew_end_and_new_ones_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_crew, "IDLE_SECONDS", 0.01)
+    crew = _crew.Crew()
+    seen: list[threading.Thread] = []
+    for _ in range(2):
+        done = threading.Event()
+
+        def job(done: threading.Event = done) -> None:
+            seen.append(threading.current_thread())
+            done.set()
+
+        crew.submit(job)
+        assert done.wait(SAFETY)
+        seen[-1].join(SAFETY)
+        assert not seen[-1].is_alive()
+    assert seen[0] is not seen[1]
+
+
+def test_upkeep_says_when_to_come_again() -> None:
+    now = 1000.0
+    pool = Pool(ScriptedConnector(), clock=lambda: now, max_idle_time=60, max_lifetime=None)
+    assert _upkeep.turn(pool) == float("inf")
+    with pool.connection():
+        pass
+    assert _upkeep.turn(pool) == 60
+    now += 59
+    assert _upkeep.turn(pool) == 1
+    pool.close()
