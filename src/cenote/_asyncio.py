@@ -26,6 +26,9 @@ from .errors import ConfigError
 from .events import Listener
 from .options import Options, OptionsDict
 
+CUT_GRACE = 0.05
+"""Seconds in which a driver has to notice that its connection was cut off; then its hook is cancelled."""
+
 T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
@@ -388,8 +391,15 @@ class AsyncPool(PoolBase[C]):
         return connection
 
     async def _talk(self, hook: Callable[[C], Any], slot: Slot, seconds: float) -> Any:
-        async with asyncio.timeout(seconds if seconds < Forever else None):
+        if seconds == Forever:
             return await hook(slot.connection)
+        # Cut off rather than cancelled: psycopg would ask a silent server to cancel, and wait five seconds for it.
+        alarm = asyncio.get_running_loop().call_later(seconds, _steps.terminate, self, slot)
+        try:
+            async with asyncio.timeout(seconds + CUT_GRACE):
+                return await hook(slot.connection)
+        finally:
+            alarm.cancel()
 
     async def _farewell(self, farewell: Farewell, seconds: float) -> None:
         sock = farewell.sock
@@ -426,6 +436,9 @@ class AsyncPool(PoolBase[C]):
         task.add_done_callback(lambda _: steps.close())
 
     def _wake_upkeep(self) -> None:
+        self._timer.wake()
+
+    def _nudge_upkeep(self) -> None:
         self._timer.wake()
 
     def _forked(self) -> None:

@@ -44,7 +44,7 @@ class Hold:
         slot = self.slot
         if slot.held:
             self.pool._core.drop(slot)
-            self.pool._wake_upkeep()
+            self.pool._nudge_upkeep()
 
 
 class LeaseBase(Generic[C]):
@@ -106,18 +106,25 @@ class PoolBase(Generic[C]):
         self._options, self._connector = _understand(target, options, asynchronous=self._asynchronous)
         self._hooks: Hooks[C] = Hooks.of(self._connector)
         self._met = False
+        self._check(self._options)
         self._listener = listener
         self._clock = clock
         self._core = Core(self._options, eventful=listener is not None)
-        self._adopt()
+        self._adopt(stacklevel=4)
         _fork.register(self)
 
-    def _adopt(self) -> None:
+    def _check(self, options: Options) -> None:
+        """Refuse what this connector cannot do."""
+        if options.reset is not None and self._hooks.reset is None:
+            text = f"reset: {self._connector!r} cannot reset a session, got {options.reset!r}; leave it out"
+            raise ConfigError(text)
+
+    def _adopt(self, *, stacklevel: int) -> None:
         """Draw the consequences of new options."""
         self._is_clean = _steps.cleanliness(self._hooks, reset=self._options.reset is not None)
         if self._options.max_open is None:
             text = f"pool {self.name!r}: max_open=None sets no limit; set it below what the server accepts"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
 
     # ── what users read and set ─────────────────────────────────────────────────────────────────
 
@@ -157,10 +164,11 @@ class PoolBase(Generic[C]):
         core = self._core
         with core.lock:
             changed = self._options.replace(**options)
+            self._check(changed)
             todo = core.resize(changed, self._clock())
             self._options = changed
         _steps.carry_out(self, todo)
-        self._adopt()
+        self._adopt(stacklevel=3)
 
     def set_max_open_conns(self, n: int) -> None:
         """Set the most open connections; database/sql's setter, so 0 or less means no limit."""
@@ -250,6 +258,10 @@ class PoolBase(Generic[C]):
 
     def _wake_upkeep(self) -> None:
         """Have upkeep look again."""
+        raise NotImplementedError
+
+    def _nudge_upkeep(self) -> None:
+        """Do the same from a finalizer: wait for no lock, and do not hand on a pool that may be garbage."""
         raise NotImplementedError
 
 

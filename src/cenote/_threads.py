@@ -310,6 +310,9 @@ class Pool(PoolBase[C]):
     def _wake_upkeep(self) -> None:
         _upkeep.wake(self)
 
+    def _nudge_upkeep(self) -> None:
+        _upkeep.nudge()
+
     def _forked(self) -> None:
         super()._forked()
         self._lane = self._core.lane(None)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ._pool import PoolBase
 
 
+AFTER_FAILURE = 1.0
+"""Seconds until upkeep looks at a pool again that it failed for."""
+
+
 def turn(pool: PoolBase[Any]) -> float:
     """Do what is due for one pool and say when to come again; infinity if nothing will be due."""
     core = pool._core
@@ -37,6 +41,15 @@ def turn(pool: PoolBase[Any]) -> float:
     if todo is not None:
         _steps.carry_out(pool, todo)
     return again - now
+
+
+def _turn_safely(pool: PoolBase[Any]) -> float:
+    """Do the same, whatever happens: one pool's trouble must not end the upkeep of the others."""
+    try:
+        return turn(pool)
+    except Exception:  # noqa: BLE001 - it is logged
+        _steps.log.exception("pool %r: upkeep failed", pool.name)
+        return AFTER_FAILURE
 
 
 class Thread:
@@ -62,7 +75,7 @@ class Thread:
                 threading.Thread(target=self._run, name="cenote-upkeep", daemon=True).start()
 
     def wake(self) -> None:
-        """Have everything looked at again. Finalizers call this: a raw lock, and never waiting for one."""
+        """Have everything looked at again. Finalizers call this: it never waits for a lock."""
         with suppress(RuntimeError):  # the gate is open already
             self._gate.release()
 
@@ -81,7 +94,7 @@ class Thread:
     def _run(self) -> None:
         while True:
             self._planned = float("inf")  # an alarm that is set from here on wakes us
-            left = min([self._ring(), *map(turn, self.pools())])
+            left = min([self._ring(), *map(_turn_safely, self.pools())])
             self._planned = monotonic() + left
             self._gate.acquire(timeout=max(min(left, TIMEOUT_MAX), 0.0))
 
@@ -139,6 +152,11 @@ def wake(pool: PoolBase[Any]) -> None:
     _thread.wake()
 
 
+def nudge() -> None:
+    """Have upkeep look at all the pools it knows. For finalizers."""
+    _thread.wake()
+
+
 def alarm(fileno: int | None, seconds: float) -> AbstractContextManager[None]:
     """Bound a blocking call on a connection by cutting its socket off; without a socket there is no bound."""
     if fileno is not None:
@@ -187,7 +205,7 @@ class LoopTimer:
             self._handle = None
         pool = self._pool()
         if pool is not None:
-            left = turn(pool)
+            left = _turn_safely(pool)
             if left < TIMEOUT_MAX:
                 self._handle = loop.call_later(max(left, 0.0), self._ring, loop)
 

@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cenote._core import NEVER, Core, Slot, State
 from cenote.errors import ConfigError
 from cenote.options import Options
+from tests.core.book import Conn, Wait
 from tests.core.harness import JITTER, Caller, Face
-from tests.core.reference import Conn, Reference, Wait
+from tests.core.reference import Reference
 
 T = TypeVar("T")
 
@@ -401,7 +402,7 @@ class PoolModel(RuleBasedStateMachine):
         if unserved and len(core.connecting) < most and len(core.slots) < core.limit:
             assert core.planned <= core.retry_at, "a caller waits, a place is free, and nobody dials"
             assert self.face.now < core.retry_at or core.planned <= self.face.now
-        ends = [slot.since + core.options.connect_timeout + 1.0 for slot in core.connecting]
+        ends = [slot.since + self.ref.patience for slot in core.connecting]
         ends += [slot.expires_at for lane in core.lanes.values() for slot in lane.idle]
         assert core.planned <= min(ends, default=NEVER), "upkeep comes too late"
 
@@ -425,9 +426,11 @@ class PoolModel(RuleBasedStateMachine):
                 while ready:
                     end(0)
                     self.agree()
-            if self.face.core.planned < NEVER:
+            if self.face.core.dropped:  # its finalizer has called upkeep
+                self.upkeep(self.face.tick)
+            elif self.face.core.planned < NEVER:
                 self.upkeep_comes_as_planned()
-                self.agree()
+            self.agree()
         raise AssertionError(f"never served: {self.queued}")
 
 

@@ -33,7 +33,7 @@ def in_child(work: Callable[[], None]) -> None:
         try:
             work()
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it goes to the parent by way of the status
             sys.excepthook(*sys.exc_info())
         finally:
             sys.stderr.flush()

@@ -178,7 +178,9 @@ def test_a_full_queue_names_the_holders(make: Make) -> None:
 def test_a_bad_timeout_is_refused_before_anything_is_opened(make: Make, timeout: Any) -> None:
     world = make()
     with pytest.raises(ConfigError, match="timeout"):
-        world.pool.connection(timeout) if world.name.endswith("threads") else world.run(world.pool.acquire(timeout))
+        world.pool.connection(timeout) if world.name.endswith("threads") else world.run(
+            world.pool.acquire(timeout)
+        )
     assert world.connector.connecting.count == 0
     assert world.stats.in_use == 0
 

@@ -33,8 +33,8 @@ def lost(world: Any) -> None:
 
 def test_a_dropped_lease_is_told_with_its_site_and_its_place_is_free_again(make: Make) -> None:
     world = make(max_open=1)
+    lost(world)
     with pytest.warns(ResourceWarning, match=f"acquired at {re.escape(world.site)}.*{DROPPED}"):
-        lost(world)
         world.upkeep()
     assert world.connector.connections[0].closed
     assert world.stats.in_use == 0
@@ -80,12 +80,12 @@ def in_request(pool: Any) -> Iterator[threading.Event]:
 
 def test_a_lease_in_a_cycle_is_found_by_the_collector(make: Make) -> None:
     world = make(max_open=1)
+    cycle: dict[str, Any] = {"lease": world.acquire()}
+    cycle["self"] = cycle
+    world.calls.clear()
+    del cycle
+    gc.collect()
     with pytest.warns(ResourceWarning, match=DROPPED):
-        cycle: dict[str, Any] = {"lease": world.acquire()}
-        cycle["self"] = cycle
-        world.calls.clear()
-        del cycle
-        gc.collect()
         world.upkeep()
     assert world.stats.in_use == 0
 
@@ -113,16 +113,16 @@ def test_warnings_that_are_errors_do_not_stop_upkeep(make: Make, caplog: pytest.
 
 def test_a_finalizer_may_run_while_the_lock_is_held(make: Make) -> None:
     world = make(max_open=2)
+    leases = [world.acquire()]
+    world.calls.clear()
+
+    def drop() -> None:
+        with world.pool._core.lock:
+            leases.clear()
+            gc.collect()
+
+    world.inside(drop)
     with pytest.warns(ResourceWarning, match=DROPPED):
-        leases = [world.acquire()]
-        world.calls.clear()
-
-        def drop() -> None:
-            with world.pool._core.lock:
-                leases.clear()
-                gc.collect()
-
-        world.inside(drop)
         world.upkeep()
     assert world.stats.in_use == 0
 
@@ -132,16 +132,20 @@ def test_a_finalizer_may_run_in_the_middle_of_a_transition(make: Make, methods: 
     world = make(max_open=2)
     leases = [world.acquire()]
     world.calls.clear()
+    in_transitions(world, methods, leases.clear)
     with pytest.warns(ResourceWarning, match=DROPPED):
-        in_transitions(world, methods, leases.clear)
-        lease = world.acquire()
-        waiting = world.begin_acquire()
-        world.settle()
-        world.release(lease)
-        world.release(waiting.result())
-        world.upkeep()
+        all_transitions(world)
     assert leases == []
     assert world.stats.in_use == 0
+
+
+def all_transitions(world: Any) -> None:
+    lease = world.acquire()
+    waiting = world.begin_acquire()
+    world.settle()
+    world.release(lease)
+    world.release(waiting.result())
+    world.upkeep()
 
 
 def in_transitions(world: Any, methods: list[str], action: Callable[[], Any]) -> None:

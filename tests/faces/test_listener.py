@@ -68,7 +68,9 @@ def raising(event: Event) -> None:
     raise ValueError("a listener's own mistake")
 
 
-def test_a_listener_that_raises_is_logged_and_costs_nobody_a_wake_up(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_raises_is_logged_and_costs_nobody_a_wake_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     pool = Pool(ScriptedConnector(), max_open=1, listener=raising)
     with caplog.at_level(logging.ERROR, "cenote"):
         with pool.connection() as connection:
@@ -81,10 +83,10 @@ def test_a_listener_that_raises_is_logged_and_costs_nobody_a_wake_up(caplog: pyt
 async def test_an_async_pool_s_listener_that_raises_costs_nobody_a_wake_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    pool = AsyncPool(AsyncScriptedConnector(), max_open=1, listener=raising)
     with caplog.at_level(logging.ERROR, "cenote"):
-        async with AsyncPool(AsyncScriptedConnector(), max_open=1, listener=raising) as pool:
-            async with pool.connection() as connection:
-                assert connection.number == 1
+        async with pool, pool.connection() as connection:
+            assert connection.number == 1
     assert "a listener's own mistake" in caplog.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -154,7 +155,7 @@ def test_an_alarm_set_while_the_thread_plans_is_not_forgotten(peer: Peer) -> Non
             thread.set(alarm)  # after its look at the alarms, before its plan
         return []
 
-    thread.pools = pools  # type: ignore[method-assign] # a moment that is hard to meet
+    thread.pools = pools  # type: ignore[method-assign,assignment] # a moment that is hard to meet
     threading.Thread(target=thread._run, daemon=True).start()
     assert planned.wait(SAFETY)
     ours.close()
@@ -229,7 +230,7 @@ def test_a_look_leaves_the_driver_s_socket_as_it_is(peer: Peer) -> None:
 
 
 def test_a_peek_serves_where_there_is_no_poll(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(_sockets.select, "poll")
+    monkeypatch.delattr(select, "poll")
     monkeypatch.setattr(_sockets, "_RDHUP", 0)
     ours = peer.pair()
     look = _sockets.watch(ours.fileno())
@@ -243,15 +244,19 @@ def test_a_peek_serves_where_there_is_no_poll(peer: Peer, monkeypatch: pytest.Mo
     ours.close()
 
 
+def numbers() -> set[str]:
+    return {file.name for file in Path("/proc/self/fd").iterdir() if file.exists()}
+
+
 def test_what_is_no_socket_is_looked_at_without_losing_numbers() -> None:
     reading, writing = os.pipe()
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = numbers()
     for _ in range(3):
         assert _sockets.peek(reading) is Sight.DEAD
         _sockets.Farewell(reading).end()
         with _upkeep.alarm(reading, 1):
             pass
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert numbers() == before
     os.close(reading)
     os.close(writing)
 
@@ -275,7 +280,18 @@ def test_a_watch_of_a_number_that_was_given_away_asks_the_driver_afresh(peer: Pe
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     file = tmp_path / "peer.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     subprocess.run([*command, "-keyout", file, "-out", tmp_path / "crt"], check=True, capture_output=True)
     file.write_text(file.read_text() + (tmp_path / "crt").read_text())
     return file

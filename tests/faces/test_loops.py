@@ -98,7 +98,9 @@ def test_a_loop_closed_during_a_dial_gives_its_place_back(run: Run) -> None:
     run(pool.close())
 
 
-def test_a_loop_that_ends_during_dials_leaves_no_task_behind(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_that_ends_during_dials_leaves_no_task_behind(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     connector = AsyncScriptedConnector()
     pool = AsyncPool(connector, max_open=3, min_idle=2)
     connector.connecting.hold()

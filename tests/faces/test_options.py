@@ -14,8 +14,8 @@ from cenote.testing import AsyncScriptedConnector, FakeConnection, ScriptedConne
 from tests.faces.conftest import Make
 
 FACES: list[Any] = [
-    pytest.param(lambda **options: Pool(ScriptedConnector(), **options), id="threads"),
-    pytest.param(lambda **options: AsyncPool(AsyncScriptedConnector(), **options), id="tasks"),
+    pytest.param(lambda **options: Pool(ScriptedConnector("reset"), **options), id="threads"),
+    pytest.param(lambda **options: AsyncPool(AsyncScriptedConnector("reset"), **options), id="tasks"),
 ]
 every_face = pytest.mark.parametrize("face", FACES)
 
@@ -164,7 +164,7 @@ async def test_a_coroutine_function_will_do() -> None:
 
 
 def test_a_url_will_do() -> None:
-    with Pool("sqlite://:memory:?max_open=1&timeout=2s", name="memory") as pool:
+    with Pool("sqlite:///:memory:?max_open=1&timeout=2s", name="memory") as pool:
         assert pool.options.max_open == 1
         assert pool.options.timeout == 2
         with pool.connection() as connection:
@@ -172,7 +172,7 @@ def test_a_url_will_do() -> None:
 
 
 def test_options_with_a_dsn_will_do() -> None:
-    options = Options.from_url("sqlite://:memory:", max_open=1)
+    options = Options.from_url("sqlite:///:memory:", max_open=1)
     with Pool(options, timeout=1) as pool, pool.connection() as connection:
         assert pool.options.timeout == 1
         assert connection.execute("select 1").fetchone() == (1,)
@@ -214,3 +214,13 @@ def test_a_driver_s_error_that_quotes_the_password_is_scrubbed() -> None:
         pool.acquire()
     assert "hunter2" not in str(caught.value)
     pool.close()
+
+
+def test_a_reset_that_the_connector_cannot_do_is_refused() -> None:
+    for face in (Pool, AsyncPool):
+        with pytest.raises(ConfigError, match=r"reset: .* cannot reset a session, got 'session'"):
+            face("sqlite://", reset="session")
+        pool = face("sqlite://")
+        with pytest.raises(ConfigError, match="cannot reset a session"):
+            pool.resize(reset="session", max_open=7)
+        assert pool.options.max_open != 7

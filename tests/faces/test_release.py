@@ -145,7 +145,9 @@ def test_warnings_that_are_errors_reach_the_user_and_cost_one_connection() -> No
     pool.close()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), TimeoutError(), ConnectionResetError(), GeneratorExit()])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), TimeoutError(), ConnectionResetError(), GeneratorExit()]
+)
 def test_an_error_that_may_have_cut_a_conversation_short_closes_the_connection(error: BaseException) -> None:
     pool = Pool(ScriptedConnector())
     with pytest.raises(type(error)), pool.connection():

@@ -187,8 +187,8 @@ class World:
         """Wait until nothing moves any more."""
         with self.changed:
             if not self.changed.wait_for(self._at_rest, SAFETY):
-                text = f"{self.name}: no rest: {self.stats}, jobs {self.started - self.ended}, calls {self._open()}"
-                raise TimeoutError(text)
+                left = f"jobs {self.started - self.ended}, calls {self._open()}"
+                raise TimeoutError(f"{self.name}: no rest: {left}, {self.stats}")
 
     def _open(self) -> int:
         return sum(not call.done for call in self.calls)
@@ -221,7 +221,7 @@ class World:
 
     def _stop_upkeep(self) -> None:
         """Leave upkeep to the test, which turns it by hand."""
-        self.pool._wake_upkeep = lambda: None  # type: ignore[method-assign] # as above
+        self.pool._wake_upkeep = self.pool._nudge_upkeep = lambda: None  # type: ignore[method-assign] # as above
 
     def _deadline(self, timeout: float | str | None) -> float:
         limit = self.pool.options.timeout if timeout is None else seconds(timeout, option="timeout")
@@ -258,8 +258,8 @@ def _telling(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return told
 
 
-ThreadWaiter.wait = _telling(ThreadWaiter.wait)  # type: ignore[method-assign] # a test's look behind the scenes
-TaskWaiter.wait = _telling(TaskWaiter.wait)  # type: ignore[method-assign] # the same
+ThreadWaiter.wait = _telling(ThreadWaiter.wait)  # type: ignore[method-assign,assignment] # a look behind the scenes
+TaskWaiter.wait = _telling(TaskWaiter.wait)  # type: ignore[method-assign,assignment] # the same
 
 
 class ThreadCall(Call):
@@ -275,7 +275,7 @@ class ThreadCall(Call):
     def run(self) -> None:
         try:
             result = self.work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
             self.finish(None, error)
         else:
             self.finish(result, None)
@@ -301,7 +301,9 @@ class Threads(World):
 
     def make(self, *hooks: HookName, **options: Unpack[OptionsDict]) -> None:
         self.connector = ScriptedConnector(*hooks)
-        self.pool = Pool(self.connector, clock=self.clock, listener=self.log if self.listens else None, **options)
+        self.pool = Pool(
+            self.connector, clock=self.clock, listener=self.log if self.listens else None, **options
+        )
 
     def _begin(self, what: str, timeout: float | str | None) -> Call:
         return ThreadCall(self, self._deadline(timeout), lambda: getattr(self.pool, what)(timeout))
@@ -345,7 +347,7 @@ class TaskCall(Call):
     async def run(self) -> None:
         try:
             result = await self.work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
             self.finish(None, error)
         else:
             self.finish(result, None)
@@ -367,7 +369,9 @@ class Tasks(World):
         self.thread = threading.Thread(target=self.loop.run_forever, name="loop", daemon=True)
         self.thread.start()
         self.connector = AsyncScriptedConnector(*hooks)
-        self.pool = AsyncPool(self.connector, clock=self.clock, listener=self.log if self.listens else None, **options)
+        self.pool = AsyncPool(
+            self.connector, clock=self.clock, listener=self.log if self.listens else None, **options
+        )
 
     def _stop_upkeep(self) -> None:
         super()._stop_upkeep()

@@ -1,4 +1,4 @@
-"""A place to pool connections to: a server, a name on it that is this test's own, and what the server sees."""
+"""A place to pool connections to: a server, a name on it that is the test's own, and what the server sees."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Place:
         return int(row[0])
 
     def wait_until(self, condition: str, times: int = 1) -> None:
-        """Return when the condition holds for so many of its connections, or more; the server does the waiting."""
+        """Return when the condition holds for so many of its connections; the waiting is done in the server."""
         with self.server.admin() as admin:
             for _ in range(2000):
                 found = admin.execute(

@@ -43,7 +43,9 @@ def in_child(world: World, script: Callable[[], Coroutine[Any, Any, list[int]]])
 
 
 @in_worlds(WORLDS)
-async def test_parent_and_child_use_one_pool_with_connections_of_their_own(world: World, place: Place) -> None:
+async def test_parent_and_child_use_one_pool_with_connections_of_their_own(
+    world: World, place: Place
+) -> None:
     async with entered(place.pool(world, max_open=3)) as pool:
         parents = await fill(pool, 3)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from cenote.drivers.asyncpg import AsyncpgConnector
 from tests.postgres.conftest import Place
 from tests.postgres.worlds import TASK_WORLDS, World, entered, in_worlds, pid_of

@@ -18,7 +18,9 @@ from tests.servers.postgres import PostgresServer, Template
 
 
 @pytest.fixture(scope="module")
-def tls_server(postgres_template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def tls_server(
+    postgres_template: Template, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
     """A server with a certificate of its own making."""
     key, certificate = make_certificate(tmp_path_factory.mktemp("tls"))
     with PostgresServer(template=postgres_template) as server:
@@ -32,7 +34,9 @@ def tls_server(postgres_template: Template, tmp_path_factory: pytest.TempPathFac
 
 def make_certificate(folder: Path) -> tuple[str, str]:
     key, certificate = folder / "key", folder / "certificate"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    )
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return key.read_text(), certificate.read_text()
 
@@ -50,7 +54,7 @@ def make_pool(world: World, line: Place, **options: Any) -> Any:
 
 
 def notify(line: Place, socket: int) -> None:
-    """Send a notification, and return when its bytes wait on the socket. Blocks: the loop must not read them."""
+    """Send a notification, and return when its bytes wait. Blocks, so that the loop does not read them."""
     with closing(psycopg.connect(line.server.dsn, autocommit=True)) as other:
         other.execute("notify news")
     readable, _, _ = select.select([socket], [], [], 10)

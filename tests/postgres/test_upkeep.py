@@ -67,7 +67,9 @@ async def test_keepalive_speaks_on_an_idle_connection_and_keeps_it(world: World,
 @in_worlds(WORLDS)
 async def test_a_connection_past_its_lifetime_is_replaced_and_none_before(world: World, place: Place) -> None:
     clock = Clock()
-    async with entered(place.pool(world, max_open=1, max_lifetime="1h", clock=clock, ping_after=None)) as pool:
+    async with entered(
+        place.pool(world, max_open=1, max_lifetime="1h", clock=clock, ping_after=None)
+    ) as pool:
         (pid,) = await fill(pool, 1)
         clock.ahead += 600
         assert await fill(pool, 1) == [pid]
@@ -78,7 +80,9 @@ async def test_a_connection_past_its_lifetime_is_replaced_and_none_before(world:
 
 
 @in_worlds(WORLDS)
-async def test_idle_connections_go_after_their_time_and_the_server_sees_it(world: World, place: Place) -> None:
+async def test_idle_connections_go_after_their_time_and_the_server_sees_it(
+    world: World, place: Place
+) -> None:
     log = Log()
     async with entered(place.pool(world, max_open=4, max_idle_time="50ms", listener=log)) as pool:
         await query(pool)
@@ -112,7 +116,7 @@ async def test_a_check_that_outlasts_the_deadline_says_so(
             async with entered(pool.connection("200ms")):
                 pass
         assert caught.value.phase == "check"
-        # Psycopg, if cancelled, asks the silent server to stop, waits five seconds for its answer, and logs that.
+        # Psycopg, if cancelled, asks the silent server to stop, waits five seconds for it, and logs that.
         assert [record for record in caplog.records if record.name == "psycopg"] == []
         await query(pool)
 

@@ -111,12 +111,12 @@ def in_worlds(worlds: list[World]) -> Callable[[Callable[..., Script[None]]], Ca
     """Run a test, a coroutine function with an argument `world`, once in each of them."""
 
     def decorate(test: Callable[..., Script[None]]) -> Callable[..., None]:
-        @pytest.mark.parametrize("world", worlds, ids=str)
         @functools.wraps(test)
         def run(world: World, **fixtures: Any) -> None:
             world.run(test(world=world, **fixtures))
 
-        return run
+        once_in_each: Callable[..., None] = pytest.mark.parametrize("world", worlds, ids=str)(run)
+        return once_in_each
 
     return decorate
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,15 @@ import pytest
 from cenote import AsyncPool, Pool, _steps
 from cenote._waiters import ThreadWaiter
 from cenote.options import OptionsDict
-from cenote.testing import SAFETY, AsyncScriptedConnector, EventLog, FakeClock, FakeConnection, HookName
-from cenote.testing import ScriptedConnector
+from cenote.testing import (
+    SAFETY,
+    AsyncScriptedConnector,
+    EventLog,
+    FakeClock,
+    FakeConnection,
+    HookName,
+    ScriptedConnector,
+)
 
 APool = AsyncPool[FakeConnection]
 PLACES = 2
@@ -46,7 +53,8 @@ class Stage:
     def __init__(self, scenario: Scenario) -> None:
         self.connector = AsyncScriptedConnector(*scenario.hooks)
         self.clock = FakeClock()
-        self.pool: APool = AsyncPool(self.connector, clock=self.clock, max_open=PLACES, **scenario.options)
+        options: OptionsDict = {"max_open": PLACES, **scenario.options}
+        self.pool: APool = AsyncPool(self.connector, clock=self.clock, **options)
         self.others: list[Any] = []
         self.suspensions = 0
 
@@ -108,7 +116,7 @@ class _Counted:
                 self.stage.suspensions += 1
                 try:
                     got = yield future
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - passed on
                     future = inner.throw(error)
                 else:
                     future = inner.send(got)
@@ -366,5 +374,3 @@ def test_an_interrupt_of_a_closing_thread_leaves_the_pool_closed() -> None:
     lease.release()
     pool.close()
     assert pool.stats().open_connections == 0
-
-

@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -35,7 +36,7 @@ def together(workers: int, work: Callable[[random.Random], None]) -> None:
     def run(seed: int) -> None:
         try:
             work(random.Random(seed))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised at the end
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(seed,), daemon=True) for seed in range(workers)]
@@ -89,32 +90,41 @@ def test_a_hundred_thousand_timeouts_race_with_hand_offs(hasty: None, listener: 
     pool.close()
 
 
+def mistreat(connection: FakeConnection, chance: random.Random) -> None:
+    """Now and then leave a connection broken, dying, or perhaps in a transaction."""
+    assert not connection.closed
+    dice = chance.random()
+    if dice < 0.05:
+        connection.broken = True
+    elif dice < 0.1:
+        connection.alive = False  # dies when it is idle
+    elif dice < 0.15:
+        connection.in_transaction = None
+
+
 def test_threads_do_everything_at_once(hasty: None) -> None:
     connector = ScriptedConnector("is_alive", "in_transaction", "rollback", "is_broken")
     pool = Pool(connector, max_open=4, max_connecting=2)
     served = count()
 
+    def disturb(dice: float) -> None:
+        if dice > 0.98:
+            pool.resize(max_open=2 + int(dice * 1000) % 3)
+        elif dice > 0.97:
+            connector.connecting.fail(ConnectionRefusedError())
+        elif dice > 0.96:
+            pool.acquire(5).discard()
+
     def work(chance: random.Random) -> None:
         for _ in range(1500):
-            dice = chance.random()
-            try:
-                with pool.connection(chance.choice([0, 1e-3, 5, 5])) as connection:
-                    next(served)
-                    assert not connection.closed
-                    if dice < 0.05:
-                        connection.broken = True
-                    elif dice < 0.1:
-                        connection.alive = False  # dies when it is idle
-                    elif dice < 0.15:
-                        connection.in_transaction = None
-                    elif dice < 0.2:
-                        raise ConnectionResetError
-            except (PoolTimeout, ConnectError, ConnectionResetError):
-                pass
-            if dice > 0.98:
-                pool.resize(max_open=chance.choice([2, 3, 4]))
-            elif dice > 0.97:
-                connector.connecting.fail(ConnectionRefusedError())
+            with (
+                suppress(PoolTimeout, ConnectError),
+                pool.connection(chance.choice([0, 1e-3, 5, 5])) as connection,
+            ):
+                next(served)
+                mistreat(connection, chance)
+            with suppress(ConnectError):
+                disturb(chance.random())
 
     together(6, work)
     connector.connecting.succeed()
@@ -146,25 +156,38 @@ def test_nobody_who_waits_without_a_deadline_is_forgotten(hasty: None) -> None:
 
 def test_threads_that_wait_at_close_are_all_refused(hasty: None) -> None:
     for _ in range(50):
-        pool = Pool(ScriptedConnector(), max_open=1, timeout=None)
-        refused = count()
-        started = threading.Barrier(5)
+        refused_at_close()
 
-        def work(chance: random.Random) -> None:
-            started.wait()
-            try:
-                while True:
-                    with pool.connection():
-                        pass
-            except PoolClosed:
-                next(refused)
 
-        closer = threading.Thread(target=lambda: (started.wait(), pool.close()))
-        closer.start()
-        together(4, work)
-        closer.join()
-        assert next(refused) == 4
-        assert pool.stats().open_connections == 0
+def refused_at_close() -> None:
+    pool = Pool(ScriptedConnector(), max_open=1, timeout=None)
+    refused = count()
+    started = threading.Barrier(5)
+
+    def work(chance: random.Random) -> None:
+        started.wait()
+        with suppress(PoolClosed):
+            while True:
+                with pool.connection():
+                    pass
+        next(refused)
+
+    def close() -> None:
+        started.wait()
+        pool.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    together(4, work)
+    closer.join()
+    assert next(refused) == 4
+    assert pool.stats().open_connections == 0
+
+
+async def steps(number: int) -> None:
+    """Let other tasks run so many times."""
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -177,48 +200,46 @@ async def test_tasks_do_everything_at_once(seed: int) -> None:
     async def use() -> None:
         async with pool.connection(chance.choice([0, 1e-3, 5, 5])) as connection:
             next(served)
-            assert not connection.closed
-            for _ in range(chance.randrange(4)):
-                await asyncio.sleep(0)
-            dice = chance.random()
-            if dice < 0.05:
-                connection.broken = True
-            elif dice < 0.1:
-                connection.alive = False
-            elif dice < 0.15:
-                connection.in_transaction = None
+            await steps(chance.randrange(4))
+            mistreat(connection, chance)
+
+    def disturb(task: asyncio.Task[None]) -> None:
+        dice = chance.random()
+        if dice < 0.2:
+            task.cancel()
+        elif dice < 0.25:
+            pool.resize(max_open=chance.choice([2, 3, 4]))
+        elif dice < 0.252:
+            connector.connecting.fail(ConnectionRefusedError())
+        elif dice < 0.28:
+            connector.rolling_back.fail(ConnectionResetError())
 
     async def work() -> None:
         for _ in range(100):
             task = asyncio.create_task(use())
-            for _ in range(chance.randrange(6)):
-                await asyncio.sleep(0)
-            dice = chance.random()
-            if dice < 0.2:
-                task.cancel()
-            elif dice < 0.25:
-                pool.resize(max_open=chance.choice([2, 3, 4]))
-            elif dice < 0.252:
-                connector.connecting.fail(ConnectionRefusedError())
-            elif dice < 0.28:
-                connector.rolling_back.fail(ConnectionResetError())
-            await asyncio.wait([task])
-            if not task.cancelled() and task.exception() is not None:
-                assert isinstance(task.exception(), (PoolTimeout, ConnectError))
+            await steps(chance.randrange(6))
+            disturb(task)
+            with suppress(PoolTimeout, ConnectError, asyncio.CancelledError):
+                await task
 
     await asyncio.gather(*(work() for _ in range(20)))
     for control in connector.controls:
         control.succeed()
     pool.resize(max_open=4)
-    leases = [await pool.acquire(5) for _ in range(4)]
-    assert len({lease.connection.number for lease in leases}) == 4
-    for lease in leases:
-        await lease.release()
+    assert pool.stats().waiting == 0
+    await fill(pool, 4)
     assert connector.peak <= 4
     assert next(served) > 500
-    assert pool.stats().waiting == 0
     await pool.close()
     assert connector.open == 0
+
+
+async def fill(pool: AsyncPool[FakeConnection], places: int) -> None:
+    """See that every place can be taken at once."""
+    leases = [await pool.acquire(5) for _ in range(places)]
+    assert len({lease.connection.number for lease in leases}) == places
+    for lease in leases:
+        await lease.release()
 
 
 def test_loops_in_threads_do_everything_at_once(hasty: None) -> None:
@@ -251,9 +272,7 @@ def test_loops_in_threads_do_everything_at_once(hasty: None) -> None:
     assert next(served) > 300
 
     async def after() -> None:
-        leases = [await pool.acquire(5) for _ in range(3)]
-        for lease in leases:
-            await lease.release()
+        await fill(pool, 3)
         await pool.close()
 
     asyncio.run(after())

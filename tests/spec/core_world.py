@@ -128,12 +128,15 @@ class CoreCall(Waiter):
         elif self.refusal is not None:
             self.end(failure=ERRORS[self.refusal](self.refusal))
         elif world.clock() >= self.deadline:
-            during = phase(world.core)
-            world.make(world.core.abandon, self, timed_out=True)
-            if self.slot is None and self.refusal is None:
-                self.end(failure=PoolTimeout("no connection", during))
-            else:
-                self.look()
+            self.give_up()
+
+    def give_up(self) -> None:
+        during = phase(self.world.core)
+        self.world.make(self.world.core.abandon, self, timed_out=True)
+        if self.slot is None and self.refusal is None:
+            self.end(failure=PoolTimeout("no connection", during))
+        else:
+            self.look()
 
     def check(self, slot: Slot) -> None:
         world, generation = self.world, self.world.core.generation

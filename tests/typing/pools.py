@@ -42,9 +42,9 @@ def from_callables() -> None:
 
 
 def from_urls() -> None:
-    assert_type(cenote.Pool("sqlite://:memory:"), cenote.Pool[Any])
+    assert_type(cenote.Pool("sqlite:///:memory:"), cenote.Pool[Any])
     assert_type(cenote.AsyncPool("postgresql://app@db/app", max_open=3), cenote.AsyncPool[Any])
-    assert_type(cenote.Pool(cenote.Options.from_url("sqlite://:memory:")), cenote.Pool[Any])
+    assert_type(cenote.Pool(cenote.Options.from_url("sqlite:///:memory:")), cenote.Pool[Any])
 
 
 async def in_asyncio() -> None:
@@ -75,7 +75,7 @@ async def plain_calls(pool: cenote.Pool[FakeConnection], twin: cenote.AsyncPool[
 
 def mistakes() -> None:
     cenote.Pool(connect, max_opne=3)  # type: ignore[call-overload] # no such option
-    cenote.Pool(connect, max_open="3")  # type: ignore[arg-type] # no number
+    cenote.Pool(connect, max_open="3")  # type: ignore[call-overload] # no number
     cenote.Pool(3)  # type: ignore[call-overload] # no target
-    cenote.AsyncPool(connect)  # type: ignore[type-var] # not a coroutine function
+    cenote.AsyncPool(connect)  # type: ignore[arg-type] # not a coroutine function
     cenote.Pool(connect).connection(timeout=[])  # type: ignore[arg-type] # no duration

@@ -10,7 +10,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def check(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mypy", "--no-incremental", "--cache-dir", "/dev/null", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--no-incremental",
+        "--cache-dir",
+        "/dev/null",
+        *map(str, arguments),
+    ]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
 
 
@@ -21,8 +29,8 @@ def test_the_types_of_pools_are_inferred() -> None:
 
 def test_a_wrong_type_would_be_noticed(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
-    wrong.write_text(
-        "from typing import assert_type\nimport cenote\nassert_type(cenote.Pool(lambda: 1), cenote.Pool[str])\n"
-    )
+    lines = ["from typing import assert_type", "import cenote"]
+    lines.append("assert_type(cenote.Pool(lambda: 1), cenote.Pool[str])")
+    wrong.write_text("\n".join(lines))
     done = check(wrong)
     assert "assert-type" in done.stdout

@@ -317,6 +317,9 @@ class Core(Upkeep):
         lane = self.lanes.pop(affinity)
         self.queued -= len(lane.waiters)
         lane.waiters.clear()
+        # Nobody is left to end a goodbye that was under way.
+        parting = [slot for slot in self.slots if slot.lane is lane and slot.state is State.CLOSING]
+        self.todo += [(Act.CUT, slot) for slot in parting]
         self._forget_slots(lane, now)
         return self.settle(now)
 

@@ -43,22 +43,42 @@ class Connection(aiosqlite.Connection):
         """
         if not self._running or self._connection is None:
             raise ValueError("Connection closed")  # aiosqlite's own words
+        self._asked += 1
+        return await self._have_done(partial(fn, *args, **kwargs), counted=True)
+
+    async def _connect(self) -> Connection:
+        """Open; a loop that is closed after it failed, or meanwhile, does not kill the thread either."""
+        if self._connection is None:
+            try:
+                self._connection = await self._have_done(self._connector, counted=False)
+            except BaseException:
+                _stop(self)
+                raise
+        return self
+
+    async def _have_done(self, fn: Callable[[], Any], *, counted: bool) -> Any:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
 
         def work() -> None:
             result, error = None, None
             try:
-                result = fn(*args, **kwargs)
+                result = fn()
             except BaseException as raised:  # noqa: BLE001 - it is the asking task's
                 error = raised
-            self._answered += 1
-            # A closed loop refuses it; nobody waits there any more, and the thread goes on to what is next.
-            loop.call_soon_threadsafe(_settle, future, result, error)
+            self._answered += counted
+            with suppress(RuntimeError):  # the loop is closed, and with it whoever asked
+                loop.call_soon_threadsafe(_settle, future, result, error)
 
-        self._asked += 1
         self._tx.put_nowait((None, work))
         return await future
+
+
+def _stop(connection: Connection) -> None:
+    """Tell the thread to end. `stop` takes a future from this thread's loop, which may be closed by then."""
+    loopless = threading.Thread(target=connection.stop)
+    loopless.start()
+    loopless.join()
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
@@ -142,10 +162,7 @@ class AioSQLiteConnector(Database):
         if not connection._running:
             return
         AioSQLiteConnector._interrupt(connection)
-        # `stop` takes a future from this thread's loop, which may be closed; without a loop it does without.
-        loopless = threading.Thread(target=connection.stop)
-        loopless.start()
-        loopless.join()
+        _stop(connection)
 
     @staticmethod
     def _interrupt(connection: Connection) -> None:
