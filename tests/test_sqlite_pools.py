@@ -109,7 +109,7 @@ async def test_a_transaction_rolls_back_on_an_error(world: World, tmp_path: Path
         async with entered(pool.connection()) as connection:
             await ask(connection, "create table notes (word text)")
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
-            await use(pool.transaction(), "insert into notes values ('lost')", "select * from nothing")
+            await use(pool.transaction(), "insert into notes values ('lost')", "select * from nowhere")
         async with entered(pool.connection()) as connection:
             assert await ask(connection, "select count(*) from notes") == [(0,)]
         assert (pool.stats().connect_count, pool.stats().discarded) == (1, 0)

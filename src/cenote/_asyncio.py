@@ -393,7 +393,7 @@ class AsyncPool(PoolBase[C]):
     async def _talk(self, hook: Callable[[C], Any], slot: Slot, seconds: float) -> Any:
         if seconds == Forever:
             return await hook(slot.connection)
-        # Cut off rather than cancelled: psycopg would ask a silent server to cancel, and wait five seconds for it.
+        # Cut off rather than cancelled: psycopg would ask a silent server to cancel, and wait five seconds.
         alarm = asyncio.get_running_loop().call_later(seconds, _steps.terminate, self, slot)
         try:
             async with asyncio.timeout(seconds + CUT_GRACE):

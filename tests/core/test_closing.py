@@ -178,3 +178,12 @@ def test_a_lease_of_a_closed_loop_is_nobodys_to_close(end: str) -> None:
     getattr(face, end)(slot)
     assert face.goodbyes == []
     assert face.idle("old") == []
+
+
+def test_a_goodbye_under_way_in_a_closed_loop_is_cut_since_nobody_is_left_to_end_it() -> None:
+    face = Face()
+    slot = face.acquire("old")
+    face.discard(slot)
+    face.run(face.core.forget, "old")
+    assert face.cuts == [slot]
+    assert face.stats().closing == 0

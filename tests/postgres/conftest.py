@@ -69,7 +69,7 @@ class Place:
         return int(row[0])
 
     def wait_until(self, condition: str, times: int = 1) -> None:
-        """Return when the condition holds for so many of its connections; the waiting is done in the server."""
+        """Return when the condition holds for so many of its connections; the server does the waiting."""
         with self.server.admin() as admin:
             for _ in range(2000):
                 found = admin.execute(

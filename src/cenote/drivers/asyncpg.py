@@ -102,12 +102,13 @@ class AsyncpgConnector:
 
     @staticmethod
     def is_clean(connection: Connection) -> bool:
-        """Say whether it is open, outside a transaction, and no cancellation is under way.
-
-        That is what can go wrong in a use that ended well, at a tenth of the price of `is_broken`.
-        """
+        """Say whether it is open, outside a transaction, and nothing is under way."""
         protocol: Any = _protocol(connection)
-        return protocol.is_connected() and not (protocol.is_in_transaction() or protocol._is_cancelling())
+        return (
+            protocol.is_connected()
+            and not protocol.is_in_transaction()
+            and _UNSETTLED.isdisjoint(map(type, gc.get_referents(protocol)))
+        )
 
     @staticmethod
     def is_broken(connection: Connection) -> bool:
@@ -115,9 +116,8 @@ class AsyncpgConnector:
 
         A task that outlived its lease may have left one running, and asyncpg has no public name for that.
         """
-        return connection.is_closed() or not _UNSETTLED.isdisjoint(
-            map(type, gc.get_referents(_protocol(connection)))
-        )
+        held = gc.get_referents(_protocol(connection))
+        return connection.is_closed() or not _UNSETTLED.isdisjoint(map(type, held))
 
     @staticmethod
     def in_transaction(connection: Connection) -> bool:
