@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -83,6 +86,16 @@ class Place:
     def kill(self) -> int:
         """Have the server end all connections of this test; return how many."""
         return self.server.terminate_backends(self.name)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Stop a server process in its tracks, as a machine out of reach would seem."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture

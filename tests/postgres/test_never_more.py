@@ -11,9 +11,9 @@ import pytest
 
 import cenote
 from cenote.drivers import async_connector_for, connector_for
-from tests.postgres.conftest import Place
+from tests.postgres.conftest import Place, stopped
 from tests.postgres.sampler import Sampler
-from tests.postgres.worlds import WORLDS, World, ask, done, entered, in_worlds
+from tests.postgres.worlds import WORLDS, World, ask, done, entered, in_worlds, pid_of, query
 
 USERS = 16
 OPERATIONS = 40
@@ -170,3 +170,16 @@ async def test_the_server_never_counts_more_than_max_open_whatever_happens(
         stats = pool.stats()
         assert (stats.in_use, stats.waiting, stats.timeout_count) == (0, 0, 0)
         assert stats.connect_errors > 0
+
+
+@in_worlds(WORLDS)
+async def test_a_place_is_free_only_when_the_server_has_let_go(world: World, place: Place) -> None:
+    async with entered(place.pool(world, max_open=1)) as pool:
+        lease = await done(pool.acquire())
+        with stopped(await pid_of(lease.connection)):
+            lease.discard()
+            with pytest.raises(cenote.PoolTimeout, match="closing 1"):
+                await done(pool.acquire("200ms"))
+            assert place.backends() == 1
+        await query(pool)
+        assert place.backends() == 1

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 
 import pytest
 
 import cenote
-from tests.postgres.conftest import Log, Place
+from tests.postgres.conftest import Log, Place, stopped
 from tests.postgres.worlds import WORLDS, World, ask, done, entered, fill, in_worlds, pid_of, query
 from tests.servers.home import free_port
 
@@ -24,16 +20,6 @@ class Clock:
 
     def __call__(self) -> float:
         return monotonic() + self.ahead
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Stop a server process in its tracks, as a machine out of reach would seem."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @in_worlds(WORLDS)
