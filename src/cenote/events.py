@@ -10,7 +10,7 @@ kind            when                                             reason
 ``queued``      a caller joined the queue
 ``granted``     a queued caller was given a connection
 ``gave_up``     a queued caller left                             ``timeout`` or ``cancelled``
-``refused``     a caller was refused                             ``full``, ``closed``, ``connect``, ``deadlock``
+``refused``     a caller was refused                             see `Refusal` of the core
 ``closing``     a connection leaves the pool                     see `Reason`
 ``closed``      its goodbye is done, its place is free
 ``generation``  a death was seen, older connections are suspect

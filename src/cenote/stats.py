@@ -58,8 +58,8 @@ class Recorder:
     def __init__(self) -> None:
         """Start empty."""
         self._counts = [0] * _BUCKETS
-        self.count = 0
-        self.total = 0.0
+        self.count: int = 0
+        self.total: float = 0.0
 
     def record(self, seconds: float) -> None:
         """Count one duration."""

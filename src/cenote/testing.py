@@ -51,7 +51,7 @@ class FakeClock:
 
     def __init__(self, now: float | None = None) -> None:
         """Stand at `now`, in seconds."""
-        self.now = monotonic() if now is None else now
+        self.now: float = monotonic() if now is None else now
 
     def __call__(self) -> float:
         """Say what time it is."""
@@ -225,14 +225,14 @@ class _Scripted:
 
     def __init__(self, *hooks: HookName) -> None:
         """Open nothing yet; have these optional `hooks`."""
-        self.connecting = Control()
-        self.closing = Control()
-        self.pinging = Control()
-        self.rolling_back = Control()
-        self.resetting = Control()
+        self.connecting: Control = Control()
+        self.closing: Control = Control()
+        self.pinging: Control = Control()
+        self.rolling_back: Control = Control()
+        self.resetting: Control = Control()
         self.connections: list[FakeConnection] = []
         """All that were ever opened, in order."""
-        self.peak = 0
+        self.peak: int = 0
         """The most connections that were open or being opened at once."""
         self._lock = threading.Lock()
         self._taken = 0
