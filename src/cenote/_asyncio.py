@@ -33,10 +33,10 @@ T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
 
-async def run(steps: _steps.Steps[T]) -> T:
-    """Drive a job to its end, awaiting wherever it has to wait."""
+async def run(steps: _steps.Steps[T], first: _steps.Step | None = None) -> T:
+    """Drive a job to its end, awaiting wherever it has to wait; from `first` on if it was begun."""
     try:
-        step = next(steps)
+        step = next(steps) if first is None else first
         while True:
             try:
                 result = await step()
@@ -430,7 +430,7 @@ class AsyncPool(PoolBase[C]):
             first = next(steps)
         except StopIteration:
             return
-        task = asyncio.get_running_loop().create_task(_go_on(steps, first), name="cenote-job")
+        task = asyncio.get_running_loop().create_task(run(steps, first), name="cenote-job")
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
         task.add_done_callback(lambda _: steps.close())
@@ -446,16 +446,3 @@ class AsyncPool(PoolBase[C]):
         self._lane = None
         self._jobs = set()
         self._timer = _upkeep.LoopTimer(self)
-
-
-async def _go_on(steps: _steps.Steps[None], first: _steps.Step) -> None:
-    """Drive a job whose first step is known."""
-    step = first
-    with suppress(StopIteration):
-        while True:
-            try:
-                result = await step()
-            except BaseException as error:  # noqa: BLE001 - thrown in where it happened
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
