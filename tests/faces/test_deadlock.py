@@ -114,14 +114,16 @@ def test_a_with_block_that_another_thread_entered_through_the_same_helper_is_no_
             inside.set()
             leave.wait()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     thread.start()
     inside.wait()
-    for _ in range(20):
-        with pytest.raises(PoolTimeout):
-            helper()
-    leave.set()
-    thread.join()
+    try:
+        for _ in range(20):
+            with pytest.raises(PoolTimeout):
+                helper()
+    finally:
+        leave.set()
+        thread.join()
 
 
 async def test_an_async_with_block_of_another_task_through_the_same_helper_is_no_deadlock(
@@ -175,7 +177,7 @@ def test_a_lease_handed_to_another_thread_serves_the_one_that_acquired_it(pool: 
         queued.wait()
         lease.release()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     thread.start()
     with pool.connection() as connection:
         assert connection.number == 1

@@ -27,7 +27,7 @@ def test_the_place_is_not_free_before_the_peer_has_closed(peer: Peer) -> None:
         pool.acquire().discard()
         assert peer.ends[0].recv(10) == b""  # we have closed
         assert pool.stats().closing == 1
-        served = threading.Thread(target=lambda: pool.acquire().release())
+        served = threading.Thread(target=lambda: pool.acquire().release(), daemon=True)
         served.start()
         log.wait("queued", 2)
         assert len(peer.ends) == 1
@@ -73,7 +73,7 @@ def test_a_peer_that_never_stops_talking_cannot_hold_the_place_either() -> None:
             except OSError:
                 return
 
-    talker = threading.Thread(target=talk)
+    talker = threading.Thread(target=talk, daemon=True)
     talker.start()
     farewell.part()
     farewell.wait(0.05)

@@ -54,7 +54,7 @@ def test_upkeep_finds_a_dropped_lease_and_a_waiter_is_served() -> None:
             with pool.connection() as connection:
                 served.append(connection.number)
 
-        waiter = threading.Thread(target=wait)
+        waiter = threading.Thread(target=wait, daemon=True)
         with in_request(pool) as asked:
             waiter.start()
             asked.wait()

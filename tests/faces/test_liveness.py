@@ -101,7 +101,7 @@ def test_a_silent_peer_is_cut_off_by_the_caller_s_deadline(peer: Peer) -> None:
             except PoolTimeout as error:
                 caught.append(error)
 
-        caller = threading.Thread(target=late)
+        caller = threading.Thread(target=late, daemon=True)
         caller.start()
         assert peer.ends[0].recv(1) == b"?"  # now it waits for an answer that never comes
         clock.advance(1)
@@ -315,7 +315,7 @@ class TLSConnector(SocketConnector):
             self.peer.ends[-1] = wrapped
             Answering(wrapped)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         client.check_hostname = False

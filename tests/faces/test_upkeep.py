@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -134,6 +135,24 @@ def test_idle_workers_of_the_crew_end_and_new_ones_come(monkeypatch: pytest.Monk
         seen[-1].join(SAFETY)
         assert not seen[-1].is_alive()
     assert seen[0] is not seen[1]
+
+
+def test_a_job_that_comes_as_its_worker_is_about_to_end_is_done() -> None:
+    crew, done = _crew.Crew(), threading.Event()
+
+    class Late(SimpleQueue[_crew.Job]):
+        asked = 0
+
+        def get(self, block: bool = True, timeout: float | None = None) -> _crew.Job:
+            self.asked += 1
+            if self.asked == 1:
+                crew.submit(done.set)  # counts on this worker, whose time is up
+                raise Empty
+            return super().get(block, SAFETY)
+
+    crew._jobs = Late()
+    crew.submit(lambda: None)
+    assert done.wait(SAFETY / 4)
 
 
 def test_upkeep_says_when_to_come_again() -> None:

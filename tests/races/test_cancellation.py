@@ -319,7 +319,7 @@ def test_an_interrupt_of_a_waiting_thread_leaks_nothing() -> None:
         for waiter in tuple(pool._lane.waiters):
             waiter.wake()  # a signal in the last moment before a thread blocks is seen when it wakes
 
-    other = threading.Thread(target=interrupt)
+    other = threading.Thread(target=interrupt, daemon=True)
     other.start()
     with pytest.raises(KeyboardInterrupt):
         pool.connection()
@@ -366,7 +366,7 @@ def test_an_interrupt_of_a_closing_thread_leaves_the_pool_closed() -> None:
         for ender in tuple(pool._core.enders):
             ender.wake()  # as above
 
-    other = threading.Thread(target=interrupt)
+    other = threading.Thread(target=interrupt, daemon=True)
     other.start()
     with pytest.raises(KeyboardInterrupt):
         pool.close(60)

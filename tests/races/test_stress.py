@@ -176,7 +176,7 @@ def refused_at_close() -> None:
         started.wait()
         pool.close()
 
-    closer = threading.Thread(target=close)
+    closer = threading.Thread(target=close, daemon=True)
     closer.start()
     together(4, work)
     closer.join()
