@@ -123,7 +123,7 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
         started = clock()
         TaskWaiter.__init__(self, lane, None, started, lane.face)
         try:
-            deadline = pool._deadline(self._timeout)
+            deadline = pool._deadline(self._timeout, started)
             # The plain case first: one wait in the queue for a connection that needs no look.
             if _steps.ask(pool, self, deadline):
                 await self.wait()
@@ -341,7 +341,7 @@ class AsyncPool(PoolBase[C]):
             ConnectError: it cannot be reached, refuses us, or does not answer.
             PoolTimeout, PoolFull, PoolClosed, SelfDeadlock: see `connection`.
         """
-        deadline = self._deadline(timeout)
+        deadline = self._deadline(timeout, self._clock())
         lease = self.connection(timeout)
         await lease.__aenter__()
         assert lease._hold is not None

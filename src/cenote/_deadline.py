@@ -49,6 +49,5 @@ class timeout:  # noqa: N801 - reads as a statement: with cenote.timeout("2s")
             self._token = None
 
 
-def current_deadline() -> float:
-    """The deadline of the surrounding blocks in monotonic seconds; infinity when there is none."""
-    return _deadline.get()
+current_deadline = _deadline.get
+"""The deadline of the surrounding blocks in monotonic seconds; infinity when there is none."""

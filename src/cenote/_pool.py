@@ -193,10 +193,10 @@ class PoolBase(Generic[C]):
 
     # ── what jobs ask for ───────────────────────────────────────────────────────────────────────
 
-    def _deadline(self, timeout: Duration | None) -> float:
+    def _deadline(self, timeout: Duration | None, now: float) -> float:
         """The nearer of this call's own deadline and the one of the surrounding `cenote.timeout`."""
         limit = self._options.timeout if timeout is None else seconds(timeout, option="timeout")
-        return min(Forever if limit is None else self._clock() + limit, current_deadline())
+        return min(Forever if limit is None else now + limit, current_deadline())
 
     def _actor(self) -> Hashable:
         """Stand for the thread or task that is running."""

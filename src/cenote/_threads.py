@@ -230,7 +230,7 @@ class Pool(PoolBase[C]):
         started = self._clock()
         waiter = ThreadWaiter(self._lane, found, started)
         try:
-            deadline = self._deadline(timeout)
+            deadline = self._deadline(timeout, started)
             # The plain case first: one wait in the queue for a connection that needs no look.
             if _steps.ask(self, waiter, deadline):
                 waiter.wait()
@@ -253,7 +253,7 @@ class Pool(PoolBase[C]):
             ConnectError: it cannot be reached, refuses us, or does not answer.
             PoolTimeout, PoolFull, PoolClosed, SelfDeadlock: see `connection`.
         """
-        deadline = self._deadline(timeout)
+        deadline = self._deadline(timeout, self._clock())
         lease = self.connection(timeout)
         assert lease._hold is not None
         try:

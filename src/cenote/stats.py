@@ -53,17 +53,20 @@ class Histogram:
 class Recorder:
     """Counts durations into half-octave ranges; belongs to whoever holds the pool's lock."""
 
-    __slots__ = ("_counts", "count", "total")
+    __slots__ = ("_counts", "total")
 
     def __init__(self) -> None:
         """Start empty."""
         self._counts = [0] * _BUCKETS
-        self.count: int = 0
         self.total: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return sum(self._counts)
 
     def record(self, seconds: float) -> None:
         """Count one duration."""
-        self.count += 1
         self.total += seconds
         self._counts[frexp(seconds * seconds + _FLOOR)[1]] += 1
 
@@ -82,7 +85,7 @@ class Recorder:
         """Copy the counts, so that the picture can be drawn after the lock is given back."""
         twin = Recorder()
         twin._counts = self._counts.copy()
-        twin.count, twin.total = self.count, self.total
+        twin.total = self.total
         return twin
 
 

@@ -107,6 +107,8 @@ def test_a_with_block_that_another_thread_entered_through_the_same_helper_is_no_
     def helper() -> Any:  # its frame is gone when the block is entered, and its address used again
         return pool.connection(0)
 
+    with pool.connection():  # so that an idle one is there: nothing waits for a dial with a timeout of 0
+        pass
     inside, leave = threading.Event(), threading.Event()
 
     def other() -> None:
