@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import Protocol, TypeVar
@@ -13,6 +14,10 @@ from hypothesis import HealthCheck, settings
 from tests.servers.postgres import PostgresServer, Template
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+# A shell that runs the suite in the background has SIGINT ignored, and so would be every program that a test
+# starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A suite that fails at random is not believed when it fails for a reason. HYPOTHESIS_PROFILE=explore looks
 # for new examples; one that fails is then pinned in its test.
