@@ -8,15 +8,30 @@ from ._explain import Holder
 from ._threads import Lease, Pool
 from .connector import AsyncConnector, Connector
 from .drivers.dbapi import DBAPIConnector as dbapi  # noqa: N813 - reads as a function: cenote.dbapi(module, ...)
-from .errors import ConfigError, ConnectError, Error, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
+from .errors import (
+    ConfigError,
+    ConnectError,
+    Error,
+    NoRows,
+    PoolClosed,
+    PoolFull,
+    PoolTimeout,
+    RowsClosed,
+    SelfDeadlock,
+    StmtClosed,
+    TxDone,
+)
 from .events import Event
 from .options import Options, add_arguments
+from .sql import DB, AsyncDB, Row, open, open_async
 from .stats import Histogram, Stats
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DB",
     "AsyncConnector",
+    "AsyncDB",
     "AsyncLease",
     "AsyncPool",
     "ConfigError",
@@ -27,15 +42,22 @@ __all__ = [
     "Histogram",
     "Holder",
     "Lease",
+    "NoRows",
     "Options",
     "Pool",
     "PoolClosed",
     "PoolFull",
     "PoolTimeout",
+    "Row",
+    "RowsClosed",
     "SelfDeadlock",
     "Stats",
+    "StmtClosed",
+    "TxDone",
     "__version__",
     "add_arguments",
     "dbapi",
+    "open",
+    "open_async",
     "timeout",
 ]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN_HOLDERS = 3
 
+_ENTRANCES = {"BEFORE_WITH", "BEFORE_ASYNC_WITH", "GET_ITER", "GET_AITER"}
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -77,16 +79,14 @@ def claims(core: Core, actor: Hashable, root: FrameType | None) -> frozenset[Has
 
 
 def _enters(code: CodeType, instruction: int) -> bool:
-    """Whether a with statement enters what the call at `instruction` returns.
+    """Whether a with statement enters, or a for loop runs over, what the call at `instruction` returns.
 
     Only then is the frame that made the call alive for as long as the lease, and its id nobody else's.
     """
     after = (one.opname for one in dis.get_instructions(code) if one.offset > instruction)
     name = next(after, "")
     # The latter from Python 3.14 on.
-    return name in {"BEFORE_WITH", "BEFORE_ASYNC_WITH"} or (
-        name == "COPY" and next(after, "") == "LOAD_SPECIAL"
-    )
+    return name in _ENTRANCES or (name == "COPY" and next(after, "") == "LOAD_SPECIAL")
 
 
 def holders(core: Core, now: float) -> list[Holder]:
@@ -120,6 +120,7 @@ def timed_out(name: str, core: Core, during: Phase, waited: float, now: float) -
         "wait": "every connection is in other hands",
         "connect": "no connection could be opened in time",
         "check": "an idle connection did not answer its check in time",
+        "statement": "the statement took too long",
     }[during]
     text = f"pool {name!r}: no connection after {format_duration(waited)}: {what} {counts(core)}"
     return text + oldest(core, now) + last_error(core)

@@ -14,11 +14,11 @@ import threading
 import weakref
 from _thread import TIMEOUT_MAX, allocate_lock
 from contextlib import AbstractContextManager, nullcontext, suppress
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _sockets, _steps
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 AFTER_FAILURE = 1.0
 """Seconds until upkeep looks at a pool again that it failed for."""
+
+MANY_ALARMS = 256
+"""So many alarms are kept before those that are over are swept out."""
 
 
 def turn(pool: PoolBase[Any]) -> float:
@@ -62,8 +65,9 @@ class Thread:
         self._lock = threading.Lock()
         self._started = False
         self._pools: weakref.WeakSet[PoolBase[Any]] = weakref.WeakSet()
-        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._alarms: list[tuple[float, int, Bell]] = []
         self._order = count()
+        self._sweep_at = MANY_ALARMS
         self._planned = 0.0
 
     def register(self, pool: PoolBase[Any]) -> None:
@@ -71,17 +75,27 @@ class Thread:
         with self._lock:
             self._pools.add(pool)
             if not self._started:
-                self._started = True
-                threading.Thread(target=self._run, name="cenote-upkeep", daemon=True).start()
+                self._start()
+
+    def _start(self) -> None:
+        self._started = True
+        threading.Thread(target=self._run, name="cenote-upkeep", daemon=True).start()
 
     def wake(self) -> None:
         """Have everything looked at again. Finalizers call this: it never waits for a lock."""
         with suppress(RuntimeError):  # the gate is open already
             self._gate.release()
 
-    def set(self, alarm: Alarm) -> None:
+    def set(self, alarm: Bell) -> None:
         """Have an alarm go off in time."""
         with self._lock:
+            if not self._started:
+                self._start()
+            if len(self._alarms) >= self._sweep_at:
+                # Most are over long before their time, and would lie here until then.
+                self._alarms = [entry for entry in self._alarms if entry[2].live]
+                heapify(self._alarms)
+                self._sweep_at = max(2 * len(self._alarms), MANY_ALARMS)
             heappush(self._alarms, (alarm.at, next(self._order), alarm))
         if alarm.at < self._planned:
             self.wake()
@@ -109,6 +123,16 @@ class Thread:
                     return at - now
                 heappop(self._alarms)
             alarm.ring()
+
+
+class Bell(Protocol):
+    """What the thread rings when its time has come, unless it is no longer live."""
+
+    at: float
+    live: bool
+
+    def ring(self) -> None:
+        """Do what is due, quickly: the upkeep of all pools waits meanwhile."""
 
 
 class Alarm(AbstractContextManager[None]):
@@ -155,6 +179,11 @@ def wake(pool: PoolBase[Any]) -> None:
 def nudge() -> None:
     """Have upkeep look at all the pools it knows. For finalizers."""
     _thread.wake()
+
+
+def set_alarm(bell: Bell) -> None:
+    """Have a bell rung in time."""
+    _thread.set(bell)
 
 
 def alarm(fileno: int | None, seconds: float) -> AbstractContextManager[None]:

@@ -8,7 +8,11 @@
     ├── PoolTimeout(TimeoutError)     the deadline passed; .phase says in which step
     ├── PoolFull                      refused at once: on_full="reject" or max_waiting
     ├── ConnectError                  a connection could not be opened; __cause__ is the driver's error
-    └── SelfDeadlock                  one thread or task waits for connections that only it holds
+    ├── SelfDeadlock                  one thread or task waits for connections that only it holds
+    ├── NoRows                        query_row found nothing
+    ├── TxDone                        the transaction is over
+    ├── RowsClosed                    the rows were read to the end, or closed
+    └── StmtClosed                    the statement was closed
 
 Messages are made for the person who reads the log at night: they name the pool, the
 phase, the counts, the oldest holders and the last connect error, and never a password.
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Phase = Literal["wait", "connect", "check"]
+Phase = Literal["wait", "connect", "check", "statement"]
 
 
 class Error(Exception):
@@ -34,11 +38,12 @@ class PoolClosed(Error):
 
 
 class PoolTimeout(Error, TimeoutError):
-    """The caller's deadline passed before it had a connection.
+    """The caller's deadline passed before it had a connection, or before its statement was done.
 
     Attributes:
         phase: ``"wait"`` (all connections were in other hands), ``"connect"`` (a new one was being
-            opened) or ``"check"`` (an idle one did not answer its ping in time).
+            opened), ``"check"`` (an idle one did not answer its ping in time) or ``"statement"``
+            (of the database handle: the server was told to stop it).
     """
 
     def __init__(self, message: str, phase: Phase) -> None:
@@ -61,3 +66,19 @@ class ConnectError(Error):
 
 class SelfDeadlock(Error):
     """One thread or task would wait for connections that only it holds, hence for ever."""
+
+
+class NoRows(Error):
+    """`query_row` found no row."""
+
+
+class TxDone(Error):
+    """The transaction is over: committed, rolled back, or past its deadline."""
+
+
+class RowsClosed(Error):
+    """These rows were read to the end, or closed. A result can be read once."""
+
+
+class StmtClosed(Error):
+    """The statement was closed."""

@@ -31,6 +31,7 @@ class Slot:
 
     __slots__ = (
         "answered_at",
+        "baggage",
         "brief",
         "code",
         "connection",
@@ -72,6 +73,7 @@ class Slot:
         # frame that acquired it, or a reference to the thread or task if it is no with block.
         self.owner: Hashable = 0
         self.hold: Any = None  # the face's own, see Hold in _pool
+        self.baggage: Any = None  # the holder's: what must not be collected before the connection is closed
         self.code: CodeType | None = None
         self.instruction = 0
         self.uses = 0

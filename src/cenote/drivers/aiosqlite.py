@@ -12,12 +12,15 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 
 from cenote.drivers._common import async_transaction
 from cenote.drivers.sqlite import Database
+
+if TYPE_CHECKING:
+    from cenote.sql.dialect import Dialect
 
 if not hasattr(aiosqlite.Connection, "stop"):
     raise ImportError(f"aiosqlite {aiosqlite.__version__} is too old, 0.22.1 is needed")
@@ -92,6 +95,12 @@ def _settle(future: asyncio.Future[Any], result: object, error: BaseException | 
 
 class AioSQLiteConnector(Database):
     """Opens `aiosqlite.Connection` for an `AsyncPool`, in autocommit. See `Database` for its arguments."""
+
+    def dialect(self) -> Dialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.sqlite import AioSQLiteDialect  # noqa: PLC0415 - the pool needs none
+
+        return AioSQLiteDialect(self.transaction_begin)
 
     async def connect(self, timeout: float) -> Connection:
         """Open one connection, in a thread of its own."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -19,6 +19,9 @@ from cenote import _sockets
 from cenote.drivers._postgresql import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, UNKNOWN, check_conninfo
 from cenote.drivers._urls import Reader, take_parameters, whole_or_none, with_scheme
 from cenote.options import redact
+
+if TYPE_CHECKING:
+    from cenote.sql.dialect import Dialect
 
 _IN_TRANSACTION = (IN_TRANSACTION, IN_ERROR)
 # In the middle of a statement or a COPY, or closed. A threaded user is cut off there by KeyboardInterrupt.
@@ -106,6 +109,13 @@ class PsycopgConnector(_Shared):
     A dial is given whole seconds and at least 2, as libpq counts them.
     """
 
+    @staticmethod
+    def dialect() -> Dialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.psycopg import PsycopgDialect  # noqa: PLC0415 - the pool needs none
+
+        return PsycopgDialect()
+
     def connect(self, timeout: float) -> psycopg.Connection[TupleRow]:
         """Open one connection."""
         return psycopg.Connection.connect(self._conninfo, **self._dial(timeout))
@@ -151,6 +161,13 @@ class PsycopgConnector(_Shared):
 
 class AsyncPsycopgConnector(_Shared):
     """Opens `psycopg.AsyncConnection` for an `AsyncPool`, in autocommit."""
+
+    @staticmethod
+    def dialect() -> Dialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.psycopg import AsyncPsycopgDialect  # noqa: PLC0415 - the pool needs none
+
+        return AsyncPsycopgDialect()
 
     async def connect(self, timeout: float) -> psycopg.AsyncConnection[TupleRow]:
         """Open one connection."""

@@ -19,13 +19,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 from cenote.drivers._common import transaction
 from cenote.drivers._urls import Reader, refuse_parameters, switch, take_parameters, text_itself, whole
 from cenote.durations import Duration, seconds
 from cenote.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cenote.sql.dialect import Dialect
 
 MEMORY = ":memory:"
 
@@ -188,6 +191,12 @@ class Database:
 
 class SQLiteConnector(Database):
     """Opens `sqlite3.Connection` for a `Pool`, in autocommit. See `Database` for its arguments."""
+
+    def dialect(self) -> Dialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.sqlite import SQLiteDialect  # noqa: PLC0415 - the pool needs none
+
+        return SQLiteDialect(self.transaction_begin)
 
     def connect(self, timeout: float) -> sqlite3.Connection:
         """Open one connection."""

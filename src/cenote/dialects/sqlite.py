@@ -1,0 +1,114 @@
+"""SQLite, by sqlite3 and aiosqlite. Every statement is prepared, and kept by sqlite3's own cache."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from cenote.dialects._postgresql import check_isolation
+from cenote.sql.dialect import BATCH, Call, Isolation, NamedRow, Pep249, Steps
+
+
+class SQLiteDialect(Pep249):
+    """sqlite3. A deadline interrupts the statement in this process; there is no server to ask."""
+
+    def __init__(self, begin: Callable[[], str]) -> None:
+        """Take the connector's own way to begin a transaction that may write."""
+        self._begin = begin
+
+    @staticmethod
+    def cancel(connection: Any) -> None:
+        """Interrupt."""
+        with suppress(sqlite3.ProgrammingError):  # closed meanwhile
+            connection.interrupt()
+
+    def is_cancelled(self, error: BaseException) -> bool:
+        """By SQLite's own code."""
+        return (
+            isinstance(error, sqlite3.OperationalError)
+            and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT
+        )
+
+    def cursor(self, connection: Any, call: Call) -> Steps[Any]:  # noqa: ARG002 - one kind for all
+        """Make one that returns tuples, whatever the connection's own row factory."""
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        yield from ()
+        return cursor
+
+    def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
+        """Do it in one go: in a thread nothing of this waits but the statement."""
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        yield partial(cursor.execute, call.sql, call.params or ())
+        row = cursor.fetchone()
+        description = cursor.description
+        cursor.close()
+        return (() if description is None else tuple([item[0] for item in description])), row
+
+    def begin(self, connection: Any, isolation: Isolation | None, *, read_only: bool) -> Steps[None]:
+        """Begin; SQLite's transactions are serializable, whatever one asks for."""
+        check_isolation(isolation, ("serializable",))
+        yield from super().begin(connection, isolation, read_only=read_only)
+
+    def begin_with(self, isolation: Isolation | None, *, read_only: bool) -> Sequence[str]:  # noqa: ARG002 - one level
+        """Word the beginning."""
+        return ("PRAGMA query_only=1", "BEGIN") if read_only else (self._begin(),)
+
+    def commit(self, connection: Any) -> Steps[bool]:
+        """Commit, and allow to write again."""
+        yield from self.tell(connection, "COMMIT", "PRAGMA query_only=0")
+        return True
+
+    def rollback(self, connection: Any) -> Steps[None]:
+        """Roll back, unless SQLite has done so itself after an error, and allow to write again."""
+        if connection.in_transaction:
+            yield from self.tell(connection, "ROLLBACK")
+        yield from self.tell(connection, "PRAGMA query_only=0")
+
+
+class AioSQLiteDialect(SQLiteDialect):
+    """aiosqlite: each call is a trip to the connection's thread, so there are as few as can be."""
+
+    @staticmethod
+    async def cancel(connection: Any) -> None:  # type: ignore[override] # awaited in this world
+        """Interrupt; that needs no trip."""
+        SQLiteDialect.cancel(connection._conn)
+
+    def cursor(self, connection: Any, call: Call) -> Steps[Any]:  # noqa: ARG002 - one kind for all
+        """Make one that returns tuples."""
+        cursor = yield connection.cursor
+        cursor.row_factory = None
+        return cursor
+
+    def query(self, connection: Any, call: Call) -> Steps[Any]:
+        """Execute in one trip."""
+        cursor = yield partial(connection.execute, call.sql, call.params or ())
+        cursor.row_factory = None
+        return cursor
+
+    def fetch(self, source: Any) -> Steps[tuple[list[tuple[Any, ...]], bool]]:
+        """Fetch a batch in one trip, as plain a list as sqlite3's."""
+        rows = yield partial(source._execute, source._cursor.fetchmany, BATCH)
+        return list(rows), len(rows) == BATCH
+
+    def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
+        """Do it in one trip."""
+        found: NamedRow = yield partial(connection._execute, self._one_row, connection._conn, call)
+        return found
+
+    @staticmethod
+    def _one_row(connection: sqlite3.Connection, call: Call) -> NamedRow:
+        steps = SQLiteDialect.query_row(_PLAIN, connection, call)
+        try:
+            while True:
+                next(steps)()
+        except StopIteration as end:
+            found: NamedRow = end.value
+            return found
+
+
+_PLAIN = SQLiteDialect(str)

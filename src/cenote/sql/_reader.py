@@ -1,0 +1,221 @@
+"""The rows of one result: which are here, whether there are more, and how to get them.
+
+A result that is here whole needs its connection no longer: the connection goes back before the first
+row is looked at. Only a result of more than one batch keeps it, until it is read to the end, closed,
+or collected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cenote._deadline import current_deadline
+from cenote.durations import Duration
+from cenote.errors import RowsClosed
+
+from ._session import FOREVER, Held, Owner, Session, Site, bounded, occupy
+from .dialect import Call, Column, Steps
+from .row import Row, row_class
+
+
+class Reader:
+    """Reads one statement's rows, batch by batch.
+
+    Attributes:
+        rows: the batch at hand, as plain tuples.
+        row: the class of the rows.
+        session: where more may be; None once all is read or given up.
+        closed: whether it was closed before its end.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_columns",
+        "_deadline",
+        "_more",
+        "_owner",
+        "_pending",
+        "_source",
+        "closed",
+        "row",
+        "rows",
+        "session",
+    )
+
+    def __init__(self, owner: Owner, session: Session, deadline: float) -> None:
+        """Prepare to read."""
+        self._owner = owner
+        self._deadline = deadline
+        self._source: Any = None
+        self._columns: tuple[Column, ...] | None = None
+        self._more = True
+        self._pending = False  # another result has arrived behind this one
+        self.session: Session | None = session
+        self.rows: list[tuple[Any, ...]] = []
+        self.row: type[Row] = Row
+        self.closed = False
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the result."""
+        if self._columns is None:
+            self._columns = self._owner._handle.dialect.columns(self._source)
+        return self._columns
+
+    def begin(self, call: Call) -> Steps[None]:
+        """Send the statement and read the first batch."""
+        session = self.session
+        assert session is not None
+        dialect = session.handle.dialect
+        self._source = source = yield from dialect.query(session.connection, call)
+        session.lay(self, source)
+        self.rows, self._more = yield from dialect.fetch(source)
+        self.row = row_class(dialect.names(source))
+        if not self._more:
+            yield from self._look_behind()
+
+    def _fetch(self) -> Steps[None]:
+        self.rows, self._more = yield from self._owner._handle.dialect.fetch(self._source)
+        if not self._more:
+            yield from self._look_behind()
+
+    def _look_behind(self) -> Steps[None]:
+        """At the end of a result, see whether another one with rows follows."""
+        dialect = self._owner._handle.dialect
+        while dialect.has_next(self._source):
+            columns = self.columns
+            if (yield from dialect.next_result(self._source)) and dialect.names(self._source):
+                self._columns = columns
+                self._pending = True
+                return
+
+    def detach(self) -> None:
+        """Forget the connection: what is not here will not come."""
+        self.session = None
+        self._more = self._pending = False
+
+    def settle(self) -> Steps[None]:
+        """After a batch: keep the connection for the next, or let go of it."""
+        session = self.session
+        assert session is not None
+        if self._more or self._pending:
+            session.busy.release()
+        else:
+            self.detach()
+            session.vacate()
+            yield from self._owner._leave(session, None)
+
+    def fail(self, session: Session, error: BaseException) -> Steps[None]:
+        """Give up after an error."""
+        self.detach()
+        session.vacate()
+        yield from self._owner._leave(session, error)
+
+    def read_all(self) -> Steps[None]:
+        """Read what is left into memory, so that the connection can carry something else."""
+        session = self.session
+        assert session is not None
+        while self._more:
+            here = self.rows
+            yield from self._fetch()
+            here.extend(self.rows)
+            self.rows = here  # the list that is being iterated over goes on growing
+        if self._pending:
+            yield from session.handle.dialect.finish(self._source, keep=True)
+        self.detach()
+        session.vacate()
+
+
+def start(owner: Owner, site: Site, timeout: Duration | None, call: Call) -> Steps[Reader]:
+    """Send a statement that returns rows."""
+    deadline = owner._handle.deadline(timeout)
+    session = yield from owner._enter(site, timeout, deadline)
+    reader = Reader(owner, session, deadline)
+    try:
+        yield from bounded(session, reader.begin(call), deadline, call)
+    except BaseException as error:
+        yield from reader.fail(session, error)
+        raise
+    yield from reader.settle()
+    return reader
+
+
+def read_on(reader: Reader) -> Steps[bool]:
+    """Read the next batch; false if there is none."""
+    session = reader.session
+    if session is None or not reader._more:
+        return False
+    occupy(session, "Rows")
+    try:
+        yield from bounded(session, reader._fetch(), min(reader._deadline, current_deadline()))
+    except BaseException as error:
+        yield from reader.fail(session, error)
+        raise
+    yield from reader.settle()
+    return True
+
+
+def next_result(reader: Reader) -> Steps[bool]:
+    """Give up what is left of this result and go on to the next of the same statement."""
+    session = reader.session
+    if session is None:
+        return False
+    if not reader._pending:
+        while (yield from read_on(reader)):
+            pass
+        if not reader._pending:
+            return False
+    occupy(session, "Rows")
+    reader._pending = False
+    reader._columns = None
+    reader.rows = []
+    try:
+        yield from bounded(session, _first(reader, session), min(reader._deadline, current_deadline()))
+    except BaseException as error:
+        yield from reader.fail(session, error)
+        raise
+    yield from reader.settle()
+    return True
+
+
+def _first(reader: Reader, session: Session) -> Steps[None]:
+    reader.row = row_class(session.handle.dialect.names(reader._source))
+    yield from reader._fetch()
+
+
+def close(reader: Reader) -> Steps[None]:
+    """Give up what was not read. Harmless when nothing is left."""
+    session = reader.session
+    reader.closed = True
+    reader.rows.clear()  # whoever is iterating finds nothing more
+    if session is None:
+        return
+    occupy(session, "Rows")
+    source, owner = reader._source, reader._owner
+    _ = reader.columns  # as long as the cursor knows them
+    reader.detach()
+    session.vacate()
+    held = isinstance(owner, Held)
+    deadline = FOREVER if held else session.handle.deadline(session.handle.pool.options.connect_timeout)
+    try:
+        in_order = yield from bounded(session, session.handle.dialect.finish(source, keep=held), deadline)
+    except BaseException as error:
+        session.doomed = True
+        yield from owner._leave(session, error)
+        if not isinstance(error, Exception):
+            raise
+        return
+    session.doomed |= not in_order
+    yield from owner._leave(session, None)
+
+
+def check_unread(reader: Reader, *, begun: bool) -> None:
+    """Refuse to read what is gone.
+
+    Raises:
+        RowsClosed: it was read before, or closed.
+    """
+    if reader.closed:
+        raise RowsClosed("these rows are closed; query again")
+    if begun and reader.session is None and not reader.rows:
+        raise RowsClosed("these rows were read to the end; keep rows.all(), or query again")
