@@ -73,27 +73,12 @@ class AsyncLease(LeaseBase[C]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the connection back, or close it if the error leaves its state in doubt."""
+        if error is None and self._put():
+            return
         hold = self._hold
-        if hold is None:
-            return
-        self._hold = None
-        slot = hold.slot
-        slot.hold = hold
-        pool = hold.pool
-        if error is not None and _steps.distrusts(pool, error):
-            _steps.discard(pool, slot)
-            return
-        is_clean = pool._is_clean
-        try:
-            # After an error tidy looks, more closely.
-            clean = is_clean is None or (error is None and is_clean(slot.connection))
-        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
-            clean = False
-        if clean or await run(_steps.tidy(pool, slot)):
-            clock = pool._clock
-            put = pool._core.put(slot, clock())
-            if not put:
-                _steps.put_failed(pool, slot, put)
+        slot = self._take_back(error)
+        if slot is not None and hold is not None:
+            await run(_steps.put(hold.pool, slot))
 
 
 class AwaitedLease(AsyncLease[C], TaskWaiter):

@@ -67,6 +67,39 @@ class LeaseBase(Generic[C]):
         connection: C = self._hold.slot.connection
         return connection
 
+    def _put(self) -> bool:
+        """Give the connection back if it is clean, as most are; false if that takes talking to the server."""
+        hold = self._hold
+        if hold is None:
+            return True
+        slot = hold.slot
+        pool = hold.pool
+        is_clean = pool._is_clean
+        try:
+            if is_clean is not None and not is_clean(slot.connection):
+                return False
+        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
+            return False
+        self._hold = None
+        slot.hold = hold
+        clock = pool._clock  # calling the attribute itself would look it up as a method first
+        put = pool._core.put(slot, clock())
+        if not put:
+            _steps.put_failed(pool, slot, put)
+        return True
+
+    def _take_back(self, error: BaseException | None) -> Slot | None:
+        """Begin the longer way back; the slot is to be tidied, None if there is nothing more to do."""
+        hold = self._hold
+        if hold is None:
+            return None
+        self._hold = None
+        hold.slot.hold = hold
+        if error is not None and _steps.distrusts(hold.pool, error):
+            _steps.discard(hold.pool, hold.slot)
+            return None
+        return hold.slot
+
     def discard(self) -> None:
         """Close the connection, in the background, instead of giving it back. Harmless after `release`."""
         hold = self._hold

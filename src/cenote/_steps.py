@@ -216,6 +216,14 @@ def distrusts(pool: PoolBase[Any], error: BaseException | None) -> bool:
     return not isinstance(error, Exception) or isinstance(error, OSError)  # TimeoutError is an OSError
 
 
+def put(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
+    """Give a connection back that has to be looked at closely, and maybe talked to, before others get it."""
+    if pool._is_clean is None or (yield from tidy(pool, slot)):
+        done = pool._core.put(slot, pool._clock())
+        if not done:
+            put_failed(pool, slot, done)
+
+
 def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None) -> None:  # noqa: FBT001 - passed on
     """Go on where `Core.put` could not finish without the lock."""
     core = pool._core

@@ -137,6 +137,7 @@ async def test_a_silent_peer_costs_an_async_caller_its_connect_timeout(peer: Pee
 
 def test_an_alarm_set_while_the_thread_plans_is_not_forgotten(peer: Peer) -> None:
     thread = _upkeep.Thread()
+    thread._started = True  # it runs as this test says
     ours = peer.pair()
     rings = 0
     planned = threading.Event()
@@ -159,6 +160,27 @@ def test_an_alarm_set_while_the_thread_plans_is_not_forgotten(peer: Peer) -> Non
     threading.Thread(target=thread._run, daemon=True).start()
     assert planned.wait(SAFETY)
     ours.close()
+
+
+def test_alarms_that_are_over_do_not_pile_up_until_their_time() -> None:
+    thread = _upkeep.Thread()
+    thread._started = True  # it never runs
+
+    class Over:
+        at, live = float("inf"), False
+
+        def ring(self) -> None:
+            raise AssertionError
+
+    class Pending(Over):
+        live = True
+
+    for _ in range(20_000):
+        thread.set(Over())
+    for _ in range(1000):
+        thread.set(Pending())
+    assert 1000 <= len(thread._alarms) < 4 * _upkeep.MANY_ALARMS + 1000
+    assert sum(alarm.live for _, _, alarm in thread._alarms) == 1000
 
 
 def test_an_alarm_cannot_hit_a_socket_that_got_the_number_later(peer: Peer) -> None:
