@@ -6,12 +6,14 @@ are prepared by psycopg's own manager, which keeps a bounded number of them on e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import psycopg
+from psycopg.generators import fetch
+from psycopg.pq import ExecStatus
 from psycopg.rows import tuple_row
 
 from cenote.dialects._postgresql import begin_with
@@ -20,8 +22,51 @@ from cenote.sql.dialect import BATCH, UNKNOWN_COUNT, Call, Column, Isolation, Na
 CANCEL_SECONDS = 2.0
 
 _CHUNK = BATCH if psycopg.capabilities.has_stream_chunked() else 1
-_NO_RESULT = "didn't produce a result"
-"""psycopg's words for a statement that was streamed, executed, and had no rows to return."""
+_SOME_ROWS = (ExecStatus.SINGLE_TUPLE, ExecStatus.TUPLES_CHUNK)
+_END = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+
+class _Streaming:
+    """How psycopg streams, but the end is kept: it alone knows the columns of a result without rows."""
+
+    _pgconn: Any
+    _tx: Any
+    _raise_for_result: Any
+    _make_row_maker: Any
+
+    def _stream_fetchone_gen(self, first: bool) -> Generator[Any, Any, Any]:  # noqa: FBT001 - psycopg calls it so
+        result = yield from fetch(self._pgconn)
+        if result is None:
+            return None
+        if result.status in _SOME_ROWS:
+            self.pgresult = result
+            self._tx.set_pgresult(result, set_loaders=first)
+            if first:
+                self._make_row = self._make_row_maker()
+            return result
+        if result.status not in _END:
+            self._raise_for_result(result)
+        if first:
+            self.pgresult = result
+        while (yield from fetch(self._pgconn)) is not None:
+            pass
+        return None
+
+
+class _Cursor(_Streaming, psycopg.Cursor[Any]):
+    pass
+
+
+class _PastingCursor(_Streaming, psycopg.ClientCursor[Any]):
+    pass
+
+
+class _AsyncCursor(_Streaming, psycopg.AsyncCursor[Any]):
+    pass
+
+
+class _AsyncPastingCursor(_Streaming, psycopg.AsyncClientCursor[Any]):
+    pass
 
 
 class _Stream:
@@ -37,13 +82,25 @@ class _Stream:
     def description(self) -> Any:
         return self.cursor.description
 
+    @property
+    def pgresult(self) -> Any:
+        return self.cursor.pgresult
+
+    @property
+    def connection(self) -> Any:
+        return self.cursor.connection
+
+
+_names: dict[tuple[tuple[bytes, ...], bytes | None], tuple[str, ...]] = {}
+_MANY_NAMES = 1024
+
 
 class PsycopgDialect(Pep249):
     """What both worlds share; the cursors differ."""
 
     binds = "both"
-    _plain: type[Any] = psycopg.Cursor
-    _pasting: type[Any] = psycopg.ClientCursor
+    _plain: type[Any] = _Cursor
+    _pasting: type[Any] = _PastingCursor
 
     @staticmethod
     def cancel(connection: psycopg.Connection[Any]) -> None:
@@ -72,12 +129,7 @@ class PsycopgDialect(Pep249):
         """Take what has come; of a result that libpq holds whole, take it whole."""
         if not isinstance(source, _Stream):
             return ([] if source.description is None else (yield source.fetchall)), False
-        try:
-            rows = yield partial(self._take, source.rows)
-        except psycopg.ProgrammingError as error:
-            if error.sqlstate is None and _NO_RESULT in str(error):
-                return [], False
-            raise
+        rows = yield partial(self._take, source.rows)
         return rows, len(rows) == BATCH
 
     @staticmethod
@@ -100,20 +152,28 @@ class PsycopgDialect(Pep249):
         yield source.rows.close
         return True
 
-    def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
+    def fetch_row(self, connection: Any, call: Call) -> Any:
         """Execute and fetch one."""
         cursor = (self._pasting if call.interpolate else self._plain)(connection, row_factory=tuple_row)
-        yield partial(
-            cursor.execute, call.sql, call.params, prepare=None if call.interpolate else call.prepare
-        )
-        if cursor.description is None:
-            return (), None
-        row = yield cursor.fetchone
-        return self.names(cursor), row
+        cursor.execute(call.sql, call.params, prepare=None if call.interpolate else call.prepare)
+        names = self.names(cursor)
+        return names, (cursor.fetchone() if names else None)
 
     def names(self, source: Any) -> tuple[str, ...]:
-        """Return the columns' names alone."""
-        return tuple([column.name for column in source.description or ()])
+        """Read them from libpq: psycopg's description makes an object of each, which costs a lot."""
+        found = source.pgresult
+        if found is None:
+            return ()
+        raw = tuple([found.fname(i) for i in range(found.nfields)])
+        connection = source.connection
+        key = raw, connection.pgconn.parameter_status(b"client_encoding")
+        names = _names.get(key)
+        if names is None:
+            if len(_names) >= _MANY_NAMES:
+                _names.clear()
+            encoding = connection.info.encoding
+            names = _names[key] = tuple([name.decode(encoding) for name in raw])
+        return names
 
     def column(self, item: Any) -> Column:
         """Read psycopg's own description."""
@@ -147,13 +207,20 @@ class PsycopgDialect(Pep249):
 class AsyncPsycopgDialect(PsycopgDialect):
     """The same, awaited."""
 
-    _plain = psycopg.AsyncCursor
-    _pasting = psycopg.AsyncClientCursor
+    _plain = _AsyncCursor
+    _pasting = _AsyncPastingCursor
 
     @staticmethod
     async def cancel(connection: psycopg.AsyncConnection[Any]) -> None:  # type: ignore[override] # awaited in this world
         """Send a cancel request."""
         await connection.cancel_safe(timeout=CANCEL_SECONDS)
+
+    async def fetch_row(self, connection: Any, call: Call) -> NamedRow:
+        """Execute and fetch one."""
+        cursor = (self._pasting if call.interpolate else self._plain)(connection, row_factory=tuple_row)
+        await cursor.execute(call.sql, call.params, prepare=None if call.interpolate else call.prepare)
+        names = self.names(cursor)
+        return names, (await cursor.fetchone() if names else None)
 
     @staticmethod
     async def _take(rows: AsyncIterator[Any]) -> list[Any]:  # type: ignore[override] # awaited in this world

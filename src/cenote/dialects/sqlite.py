@@ -39,11 +39,11 @@ class SQLiteDialect(Pep249):
         yield from ()
         return cursor
 
-    def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
-        """Do it in one go: in a thread nothing of this waits but the statement."""
+    def fetch_row(self, connection: Any, call: Call) -> Any:
+        """Execute and fetch one."""
         cursor = connection.cursor()
         cursor.row_factory = None
-        yield partial(cursor.execute, call.sql, call.params or ())
+        cursor.execute(call.sql, call.params or ())
         row = cursor.fetchone()
         description = cursor.description
         cursor.close()
@@ -95,20 +95,7 @@ class AioSQLiteDialect(SQLiteDialect):
         rows = yield partial(source._execute, source._cursor.fetchmany, BATCH)
         return list(rows), len(rows) == BATCH
 
-    def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
+    async def fetch_row(self, connection: Any, call: Call) -> NamedRow:
         """Do it in one trip."""
-        found: NamedRow = yield partial(connection._execute, self._one_row, connection._conn, call)
+        found: NamedRow = await connection._execute(super().fetch_row, connection._conn, call)
         return found
-
-    @staticmethod
-    def _one_row(connection: sqlite3.Connection, call: Call) -> NamedRow:
-        steps = SQLiteDialect.query_row(_PLAIN, connection, call)
-        try:
-            while True:
-                next(steps)()
-        except StopIteration as end:
-            found: NamedRow = end.value
-            return found
-
-
-_PLAIN = SQLiteDialect(str)

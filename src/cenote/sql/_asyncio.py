@@ -19,7 +19,7 @@ from . import _held, _reader
 from ._handle import DBBase, take_handle_options
 from ._limits import Later, TaskLimit
 from ._reader import Reader, check_unread
-from ._session import Handle, Owner, Site, talk
+from ._session import Handle, Owner, Site, site_of, talk
 from .dialect import Call, Column, Isolation, Result
 from .row import Row, converter, row_class
 
@@ -143,7 +143,7 @@ class AsyncQueries(Owner):
     ) -> AsyncRows:
         """Prepare a statement that returns rows; awaiting or iterating sends it. See `Queries.query`."""
         call = self._handle.call(sql, params, interpolate=interpolate, stream=stream)
-        return AsyncRows(partial(_send, self, Site(_getframe(1)), timeout, call))
+        return AsyncRows(partial(_send, self, site_of(_getframe(1)), timeout, call))
 
     async def query_row(
         self, sql: str, *params: Any, timeout: Duration | None = None, interpolate: bool | None = None
@@ -158,9 +158,7 @@ class AsyncQueries(Owner):
 
     async def _query_row(self, site: Site, timeout: Duration | None, call: Call) -> Row:
         dialect = self._handle.dialect
-        names, values = await run(
-            talk(self, site, timeout, lambda session: dialect.query_row(session.connection, call), call)
-        )
+        names, values = await run(talk(self, site, timeout, dialect.query_row, call))
         if values is None:
             raise NoRows("the statement returned no row")
         return row_class(names)(values)
@@ -173,9 +171,7 @@ class AsyncQueries(Owner):
 
     async def _exec(self, site: Site, timeout: Duration | None, call: Call) -> Result:
         dialect = self._handle.dialect
-        return await run(
-            talk(self, site, timeout, lambda session: dialect.execute(session.connection, call), call)
-        )
+        return await run(talk(self, site, timeout, dialect.execute, call))
 
     async def exec_many(self, sql: str, params: Iterable[Any], *, timeout: Duration | None = None) -> Result:
         """Execute a statement for each set of parameters. See `Queries.exec_many`."""
@@ -186,7 +182,7 @@ class AsyncQueries(Owner):
                 self,
                 _caller(),
                 timeout,
-                lambda session: dialect.execute_many(session.connection, call, params),
+                lambda connection, call: dialect.execute_many(connection, call, params),
                 call,
             )
         )
@@ -203,7 +199,7 @@ async def _send(owner: AsyncQueries, site: Site, timeout: Duration | None, call:
 def _caller() -> Site:
     """Note who awaits the coroutine that asks; at its first step that is the frame below it."""
     frame = _getframe(1)
-    return Site(frame.f_back or frame)
+    return site_of(frame.f_back or frame)
 
 
 class AsyncStmt:
@@ -234,7 +230,7 @@ class AsyncStmt:
             StmtClosed: it was closed.
         """
         call = self._call(params, stream=stream)
-        return AsyncRows(partial(_send, self._owner, Site(_getframe(1)), timeout, call))
+        return AsyncRows(partial(_send, self._owner, site_of(_getframe(1)), timeout, call))
 
     async def query_row(self, *params: Any, timeout: Duration | None = None) -> Row:
         """Send it and return the first row.
@@ -292,7 +288,7 @@ class AsyncConn(AsyncQueries, _held.ConnBase):
     ) -> AsyncTx:
         """Prepare to begin a transaction on this connection. See `AsyncDB.begin`."""
         return AsyncTx(
-            self._handle, self, Site(_getframe(1)), isolation, read_only=read_only, timeout=timeout
+            self._handle, self, site_of(_getframe(1)), isolation, read_only=read_only, timeout=timeout
         )
 
     async def close(self) -> None:
@@ -371,12 +367,12 @@ class AsyncDB(AsyncQueries, DBBase):
     ) -> AsyncTx:
         """Prepare a transaction: ``async with db.begin() as tx``, or await it. See `DB.begin`."""
         return AsyncTx(
-            self._handle, None, Site(_getframe(1)), isolation, read_only=read_only, timeout=timeout
+            self._handle, None, site_of(_getframe(1)), isolation, read_only=read_only, timeout=timeout
         )
 
     def conn(self, timeout: Duration | None = None) -> AsyncConn:
         """Prepare one connection for several statements: ``async with db.conn() as conn``."""
-        return AsyncConn(self._handle, Site(_getframe(1)), timeout)
+        return AsyncConn(self._handle, site_of(_getframe(1)), timeout)
 
     def driver_connection(self, timeout: Duration | None = None) -> AsyncLease[Any]:
         """Lend the driver's own connection to an async with block. See `AsyncPool.connection`."""

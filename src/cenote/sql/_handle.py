@@ -23,6 +23,7 @@ class DBBase(Owner):
     """A handle borrows a connection for each statement; the faces add whatever waits."""
 
     _handle: Handle
+    _borrows = True
     pool: PoolBase[Any]
 
     def _enter(self, site: Site, timeout: Duration | None, deadline: float) -> Steps[Session]:  # noqa: ARG002 - the pool reckons by itself

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from cenote.durations import Duration
 from cenote.errors import Error, TxDone
 
-from ._limits import Later
-from ._session import FOREVER, Held, Session, Site, bounded, give_back, lend, make_room, timed_out
+from ._limits import GRACE, Later
+from ._session import FOREVER, Held, Session, Site, bounded, give_back, is_mine, lend, make_room, timed_out
 from .dialect import Isolation, Steps
 
 
@@ -44,7 +43,7 @@ class ConnBase(Held):
 def open_conn(conn: ConnBase, site: Site, timeout: Duration | None) -> Steps[None]:
     """Acquire."""
     session = yield from lend(conn._handle, site, timeout)
-    session.busy.release()
+    session.share()
     conn._session = session
 
 
@@ -59,7 +58,7 @@ def close_conn(conn: ConnBase, error: BaseException | None) -> Steps[None]:
 
 def _clear(session: Session) -> Steps[None]:
     """Leave nothing unread; a connection on which that fails is closed."""
-    session.busy.acquire(blocking=False)  # it ends now, whoever else may still be at it
+    is_mine(session)  # it ends now, whoever else may still be at it
     try:
         yield from make_room(session, FOREVER, read=False)
     except Exception:  # noqa: BLE001 - whatever the driver said, the connection goes
@@ -76,7 +75,6 @@ class TxBase(Held):
     _parent: ConnBase | None = None
     _begun = False
     _ended: str | None = "it has not begun; use it inside its with block"
-    _deadline = FOREVER
     _alarm: Later | None = None
     _site: Site
     _isolation: Isolation | None
@@ -124,17 +122,22 @@ def begin(tx: TxBase, later: Callable[[float, Callable[[], Steps[None]]], Later]
     except BaseException as error:
         yield from _let_go(tx, session, error)
         raise
-    session.busy.release()
+    session.share()
     tx._session, tx._ended, tx._deadline = session, None, deadline
     if deadline != FOREVER:
-        reference = weakref.ref(tx)
+        _watch(tx, later, deadline - handle.pool._clock())
 
-        def expire_if_there() -> Steps[None]:
-            found = reference()
-            if found is not None:
-                yield from expire(found)
 
-        tx._alarm = later(deadline - handle.pool._clock(), expire_if_there)
+def _watch(tx: TxBase, later: Callable[[float, Callable[[], Steps[None]]], Later], seconds: float) -> None:
+    """Have it rolled back in so many seconds, and if a statement is under way then, soon after that one."""
+    reference = weakref.ref(tx)
+
+    def expire_if_there() -> Steps[None]:
+        found = reference()
+        if found is not None and not (yield from expire(found)):
+            _watch(found, later, GRACE)
+
+    tx._alarm = later(seconds, expire_if_there)
 
 
 def commit(tx: TxBase) -> Steps[None]:
@@ -168,7 +171,7 @@ def roll_back(tx: TxBase, error: BaseException | None = None) -> Steps[None]:
         TxDone: it is over already.
     """
     session = tx._current()
-    if not session.busy.acquire(blocking=False):
+    if not is_mine(session):
         # Another thread or task is in the middle of a statement: nothing can be said on this connection.
         session.doomed = True
     _end(tx, "it was rolled back")
@@ -176,14 +179,17 @@ def roll_back(tx: TxBase, error: BaseException | None = None) -> Steps[None]:
     yield from _let_go(tx, session, error)
 
 
-def expire(tx: TxBase) -> Steps[None]:
-    """Roll back at the deadline, unless a statement is under way, which has the same deadline."""
+def expire(tx: TxBase) -> Steps[bool]:
+    """Roll back at the deadline; false if a statement is under way, which has the same deadline."""
     session = tx._session
-    if session is None or not session.busy.acquire(blocking=False):
-        return
+    if session is None:
+        return True
+    if not is_mine(session):
+        return False
     _end(tx, "its deadline passed, so it was rolled back")
     yield from _undo(session)
     yield from _let_go(tx, session, None)
+    return True
 
 
 def leave(tx: TxBase, error: BaseException | None) -> Steps[None]:
@@ -229,8 +235,6 @@ def _undo(session: Session) -> Steps[None]:
 def _let_go(tx: TxBase, session: Session, error: BaseException | None) -> Steps[None]:
     """Give the connection back to where it came from."""
     if tx._parent is not None:
-        session.busy.release()
+        session.share()
         return
-    with suppress(RuntimeError):
-        session.busy.release()
     yield from give_back(session, error)

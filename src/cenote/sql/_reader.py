@@ -26,6 +26,7 @@ class Reader:
         row: the class of the rows.
         session: where more may be; None once all is read or given up.
         closed: whether it was closed before its end.
+        cut: whether its connection went away before its end, so that the rest will not come.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Reader:
         "_pending",
         "_source",
         "closed",
+        "cut",
         "row",
         "rows",
         "session",
@@ -54,6 +56,7 @@ class Reader:
         self.rows: list[tuple[Any, ...]] = []
         self.row: type[Row] = Row
         self.closed = False
+        self.cut = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -94,12 +97,17 @@ class Reader:
         self.session = None
         self._more = self._pending = False
 
+    def lose(self) -> None:
+        """Be left without the connection before the end: whoever reads on has to learn of it."""
+        self.cut = self._more or self._pending
+        self.detach()
+
     def settle(self) -> Steps[None]:
         """After a batch: keep the connection for the next, or let go of it."""
         session = self.session
         assert session is not None
         if self._more or self._pending:
-            session.busy.release()
+            session.share()
         else:
             self.detach()
             session.vacate()
@@ -107,6 +115,7 @@ class Reader:
 
     def fail(self, session: Session, error: BaseException) -> Steps[None]:
         """Give up after an error."""
+        self.rows = []
         self.detach()
         session.vacate()
         yield from self._owner._leave(session, error)
@@ -128,7 +137,7 @@ class Reader:
 
 def start(owner: Owner, site: Site, timeout: Duration | None, call: Call) -> Steps[Reader]:
     """Send a statement that returns rows."""
-    deadline = owner._handle.deadline(timeout)
+    deadline = min(owner._handle.deadline(timeout), owner._deadline)
     session = yield from owner._enter(site, timeout, deadline)
     reader = Reader(owner, session, deadline)
     try:
@@ -141,9 +150,14 @@ def start(owner: Owner, site: Site, timeout: Duration | None, call: Call) -> Ste
 
 
 def read_on(reader: Reader) -> Steps[bool]:
-    """Read the next batch; false if there is none."""
+    """Read the next batch; false if there is none.
+
+    Raises:
+        RowsClosed: there is one, but it was left behind on a connection that is gone.
+    """
     session = reader.session
     if session is None or not reader._more:
+        _check_whole(reader)
         return False
     occupy(session, "Rows")
     try:
@@ -159,6 +173,7 @@ def next_result(reader: Reader) -> Steps[bool]:
     """Give up what is left of this result and go on to the next of the same statement."""
     session = reader.session
     if session is None:
+        _check_whole(reader)
         return False
     if not reader._pending:
         while (yield from read_on(reader)):
@@ -217,5 +232,15 @@ def check_unread(reader: Reader, *, begun: bool) -> None:
     """
     if reader.closed:
         raise RowsClosed("these rows are closed; query again")
+    if begun and not reader.rows:
+        _check_whole(reader)
     if begun and reader.session is None and not reader.rows:
         raise RowsClosed("these rows were read to the end; keep rows.all(), or query again")
+
+
+def _check_whole(reader: Reader) -> None:
+    if reader.cut:
+        raise RowsClosed(
+            "the rest of these rows did not come: their transaction was rolled back or their connection "
+            "given back first; read them before, as with rows.all()"
+        )

@@ -7,13 +7,12 @@ asyncio share it. What is lent comes back on every path: each undo stands beside
 from __future__ import annotations
 
 import weakref
-from _thread import allocate_lock
+from _thread import LockType, allocate_lock
 from collections.abc import Callable
-from sys import _getframe
+from functools import partial
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from cenote import _explain
 from cenote._deadline import current_deadline
 from cenote.durations import Duration, seconds
 from cenote.errors import ConfigError, Error, PoolTimeout
@@ -31,21 +30,13 @@ T = TypeVar("T")
 FOREVER = float("inf")
 
 
-class Site:
-    """Where the user's code called, kept cheaply; see `cenote._core.Slot`."""
-
-    __slots__ = ("code", "instruction", "owner")
-
-    def __init__(self, frame: FrameType) -> None:
-        """Note the frame without keeping it."""
-        self.owner = id(frame)
-        self.code: CodeType = frame.f_code
-        self.instruction = frame.f_lasti
+Site = tuple[int, CodeType, int]
+"""Where the user's code called, kept cheaply as in a `Slot`: the frame's id, its code, the instruction."""
 
 
-def here() -> Site:
-    """Note where the method that asks was called from."""
-    return Site(_getframe(2))
+def site_of(frame: FrameType) -> Site:
+    """Note a frame without keeping it."""
+    return id(frame), frame.f_code, frame.f_lasti
 
 
 class Handle:
@@ -105,7 +96,7 @@ class Handle:
             self.dialect.check(interpolate=interpolate, prepare=prepare)
         # What the handle was told about preparing outweighs a statement's wish: behind a proxy it must.
         keep = False if self.prepare is False else prepare
-        return Call(sql, given, interpolate=interpolate, prepare=keep, stream=stream)
+        return Call(sql, given, interpolate, keep, stream)
 
 
 class Session:
@@ -113,7 +104,7 @@ class Session:
 
     Attributes:
         doomed: nobody can say what the server makes of it; it is closed instead of given back.
-        busy: taken by whoever talks: one at a time.
+        busy: taken by whoever talks, one at a time; None as long as there is only one who could.
         source: unread rows lie on the connection, to be fetched from here.
     """
 
@@ -126,9 +117,16 @@ class Session:
         self.slot = lease._hold.slot
         self.connection = self.slot.connection
         self.doomed = False
-        self.busy = allocate_lock()
+        self.busy: LockType | None = None
         self.source: Any = None
         self._reader: weakref.ref[Reader] | None = None
+
+    def share(self) -> None:
+        """Let others talk, now that whoever did has done."""
+        if self.busy is None:
+            self.busy = allocate_lock()
+        else:
+            self.busy.release()
 
     def lay(self, reader: Reader, source: Any) -> None:
         """Note that unread rows lie on the connection, for as long as their reader cares."""
@@ -152,10 +150,8 @@ def lend(handle: Handle, site: Site, timeout: Duration | None) -> Steps[Session]
     lease: Any = handle.pool.connection(timeout)  # type: ignore[attr-defined] # both faces have it
     if lease._hold is None:
         yield lease.__aenter__
-    lease._mark(site.owner, site.code, site.instruction)
-    session = Session(handle, lease)
-    session.busy.acquire()
-    return session
+    lease._mark(*site)
+    return Session(handle, lease)
 
 
 def give_back(session: Session, error: BaseException | None) -> Steps[None]:
@@ -165,7 +161,7 @@ def give_back(session: Session, error: BaseException | None) -> Steps[None]:
         session.lease.discard()
     elif session.lease._hold is not None:
         kind = None if error is None else type(error)
-        yield lambda: session.handle.give_back(session.lease, kind, error, None)
+        yield partial(session.handle.give_back, session.lease, kind, error, None)
 
 
 def bounded(session: Session, steps: Steps[T], deadline: float, call: Call | None = None) -> Steps[T]:
@@ -214,6 +210,10 @@ class Owner:
     """Whatever statements can be sent through: a handle, one connection, or a transaction."""
 
     _handle: Handle
+    _borrows = False
+    """Whether each statement gets a connection of its own."""
+    _deadline = FOREVER
+    """When everything sent through it is over, whatever a statement's own deadline says."""
 
     def _enter(self, site: Site, timeout: Duration | None, deadline: float) -> Steps[Session]:
         """Get the session to talk in, and make it busy."""
@@ -225,21 +225,39 @@ class Owner:
 
 
 def talk(
-    owner: Owner,
-    site: Site,
-    timeout: Duration | None,
-    begin: Callable[[Session], Steps[T]],
-    call: Call | None = None,
+    owner: Owner, site: Site, timeout: Duration | None, ask: Callable[[Any, Call], Steps[T]], call: Call
 ) -> Steps[T]:
-    """Do one thing in a session of the owner's, by a deadline."""
+    """Ask a connection of the owner's one thing, by a deadline."""
     deadline = owner._handle.deadline(timeout)
+    if deadline == FOREVER and owner._borrows:
+        return (yield from _ask_once(owner._handle, site, ask, call))
+    deadline = min(deadline, owner._deadline)
     session = yield from owner._enter(site, timeout, deadline)
     try:
-        result = yield from bounded(session, begin(session), deadline, call)
+        result = yield from bounded(session, ask(session.connection, call), deadline, call)
     except BaseException as error:
         yield from owner._leave(session, error)
         raise
     yield from owner._leave(session, None)
+    return result
+
+
+def _ask_once(handle: Handle, site: Site, ask: Callable[[Any, Call], Steps[T]], call: Call) -> Steps[T]:
+    """Do so in the plain case: a connection for this one statement, and no deadline."""
+    lease: Any = handle.pool.connection()  # type: ignore[attr-defined] # both faces have it
+    if lease._hold is None:
+        yield lease.__aenter__
+    lease._mark(*site)
+    try:
+        result = yield from ask(lease._hold.slot.connection, call)
+    except GeneratorExit:
+        lease.discard()
+        raise
+    except BaseException as error:
+        yield partial(handle.give_back, lease, type(error), error, None)
+        raise
+    if not lease._put():
+        yield partial(handle.give_back, lease, None, None, None)
     return result
 
 
@@ -258,14 +276,14 @@ class Held(Owner):
                 _refuse_doomed(type(self).__name__)
             yield from make_room(session, deadline)
         except BaseException:
-            session.busy.release()
+            session.share()
             raise
         return session
 
     def _leave(self, session: Session, error: BaseException | None) -> Steps[None]:
         if isinstance(error, GeneratorExit):
             session.doomed = True
-        session.busy.release()
+        session.share()
         yield from ()
 
 
@@ -276,13 +294,18 @@ def _refuse_doomed(who: str) -> NoReturn:
     )
 
 
+def is_mine(session: Session) -> bool:
+    """Take the right to talk, unless somebody has it."""
+    return session.busy is not None and session.busy.acquire(blocking=False)
+
+
 def occupy(session: Session, who: str) -> None:
     """Make a session busy.
 
     Raises:
         Error: it is, with another statement.
     """
-    if not session.busy.acquire(blocking=False):
+    if not is_mine(session):
         raise Error(
             f"{who}: used by two threads or tasks at once; a connection carries one statement at a time, "
             "so give each its own"
@@ -299,10 +322,5 @@ def make_room(session: Session, deadline: float, *, read: bool = True) -> Steps[
     else:
         session.vacate()
         if reader is not None:
-            reader.detach()
+            reader.lose()
         yield from bounded(session, session.handle.dialect.finish(source, keep=True), deadline)
-
-
-def site_of(session: Session) -> str:
-    """Say where the session was begun."""
-    return _explain.site(session.slot.code, session.slot.instruction)

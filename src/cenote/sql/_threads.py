@@ -8,6 +8,7 @@ from sys import _getframe
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from cenote._deadline import current_deadline
 from cenote._threads import Lease, Pool, run
 from cenote.connector import Connector
 from cenote.durations import Duration
@@ -18,7 +19,7 @@ from . import _held, _reader
 from ._handle import DBBase, take_handle_options
 from ._limits import Later, ThreadLater, ThreadLimit
 from ._reader import Reader, check_unread
-from ._session import Handle, Owner, Site, talk
+from ._session import FOREVER, Handle, Owner, Site, site_of, talk
 from .dialect import Column, Isolation, Result
 from .row import Row, converter, row_class
 
@@ -139,7 +140,7 @@ class Queries(Owner):
             Exception: the driver's own errors, as they are.
         """
         call = self._handle.call(sql, params, interpolate=interpolate, stream=stream)
-        return Rows(run(_reader.start(self, Site(_getframe(1)), timeout, call)))
+        return Rows(run(_reader.start(self, site_of(_getframe(1)), timeout, call)))
 
     def query_row(
         self, sql: str, *params: Any, timeout: Duration | None = None, interpolate: bool | None = None
@@ -150,13 +151,11 @@ class Queries(Owner):
             NoRows: there is none.
         """
         call = self._handle.call(sql, params, interpolate=interpolate)
-        return self._query_row(Site(_getframe(1)), timeout, call)
+        return self._query_row(site_of(_getframe(1)), timeout, call)
 
     def _query_row(self, site: Site, timeout: Duration | None, call: Any) -> Row:
         dialect = self._handle.dialect
-        names, values = run(
-            talk(self, site, timeout, lambda session: dialect.query_row(session.connection, call), call)
-        )
+        names, values = run(talk(self, site, timeout, dialect.query_row, call))
         if values is None:
             raise NoRows("the statement returned no row")
         return row_class(names)(values)
@@ -170,9 +169,9 @@ class Queries(Owner):
         return run(
             talk(
                 self,
-                Site(_getframe(1)),
+                site_of(_getframe(1)),
                 timeout,
-                lambda session: dialect.execute(session.connection, call),
+                dialect.execute,
                 call,
             )
         )
@@ -192,9 +191,9 @@ class Queries(Owner):
         return run(
             talk(
                 self,
-                Site(_getframe(1)),
+                site_of(_getframe(1)),
                 timeout,
-                lambda session: dialect.execute_many(session.connection, call, params),
+                lambda connection, call: dialect.execute_many(connection, call, params),
                 call,
             )
         )
@@ -237,7 +236,7 @@ class Stmt:
             StmtClosed: it was closed.
         """
         call = self._call(params, stream=stream)
-        return Rows(run(_reader.start(self._owner, Site(_getframe(1)), timeout, call)))
+        return Rows(run(_reader.start(self._owner, site_of(_getframe(1)), timeout, call)))
 
     def query_row(self, *params: Any, timeout: Duration | None = None) -> Row:
         """Send it and return the first row.
@@ -246,7 +245,7 @@ class Stmt:
             NoRows: there is none.
             StmtClosed: it was closed.
         """
-        return self._owner._query_row(Site(_getframe(1)), timeout, self._call(params))
+        return self._owner._query_row(site_of(_getframe(1)), timeout, self._call(params))
 
     def exec(self, *params: Any, timeout: Duration | None = None) -> Result:
         """Execute it and return what it did.
@@ -260,9 +259,9 @@ class Stmt:
         return run(
             talk(
                 owner,
-                Site(_getframe(1)),
+                site_of(_getframe(1)),
                 timeout,
-                lambda session: dialect.execute(session.connection, call),
+                dialect.execute,
                 call,
             )
         )
@@ -295,7 +294,7 @@ class Conn(Queries, _held.ConnBase):
     ) -> Tx:
         """Begin a transaction on this connection. See `DB.begin`."""
         return Tx._begin(
-            self._handle, self, Site(_getframe(1)), isolation, read_only=read_only, timeout=timeout
+            self._handle, self, site_of(_getframe(1)), isolation, read_only=read_only, timeout=timeout
         )
 
     def close(self) -> None:
@@ -370,6 +369,31 @@ class DB(Queries, DBBase):
 
     pool: Pool[Any]
 
+    def query_row(
+        self, sql: str, *params: Any, timeout: Duration | None = None, interpolate: bool | None = None
+    ) -> Row:
+        """Return the first row of a statement's result. See `Queries.query_row`."""
+        handle = self._handle
+        call = handle.call(sql, params, interpolate=interpolate)
+        fetch_row = handle.dialect.fetch_row
+        if timeout is not None or fetch_row is None or current_deadline() != FOREVER:
+            return self._query_row(site_of(_getframe(1)), timeout, call)
+        # The plain case at once, without a job: most queries are one, and the job costs as much as the pool.
+        lease = self.pool.connection()
+        slot = lease._hold.slot  # type: ignore[union-attr] # it has one now
+        frame = _getframe(1)
+        slot.owner, slot.code, slot.instruction = id(frame), frame.f_code, frame.f_lasti
+        try:
+            names, values = fetch_row(slot.connection, call)
+        except BaseException as error:
+            lease.__exit__(type(error), error, None)
+            raise
+        if not lease._put():
+            lease.release()
+        if values is None:
+            raise NoRows("the statement returned no row")
+        return row_class(names)(values)
+
     def begin(
         self,
         isolation: Isolation | None = None,
@@ -389,13 +413,13 @@ class DB(Queries, DBBase):
             PoolTimeout, PoolFull, PoolClosed, ConnectError, SelfDeadlock: see `Pool.connection`.
         """
         return Tx._begin(
-            self._handle, None, Site(_getframe(1)), isolation, read_only=read_only, timeout=timeout
+            self._handle, None, site_of(_getframe(1)), isolation, read_only=read_only, timeout=timeout
         )
 
     def conn(self, timeout: Duration | None = None) -> Conn:
         """Acquire one connection for several statements. See `Pool.connection` for what it raises."""
         conn = Conn(self._handle)
-        run(_held.open_conn(conn, Site(_getframe(1)), timeout))
+        run(_held.open_conn(conn, site_of(_getframe(1)), timeout))
         return conn
 
     def driver_connection(self, timeout: Duration | None = None) -> Lease[Any]:

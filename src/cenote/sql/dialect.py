@@ -90,18 +90,16 @@ class Call:
         self,
         sql: Any,
         params: Parameters = None,
-        *,
-        interpolate: bool | None = None,
-        prepare: bool | None = None,
-        stream: bool | None = None,
-        seconds: float | None = None,
+        interpolate: bool | None = None,  # noqa: FBT001 - made for each statement, and named there would cost
+        prepare: bool | None = None,  # noqa: FBT001 - the same
+        stream: bool | None = None,  # noqa: FBT001 - the same
     ) -> None:
         self.sql = sql
         self.params = params
         self.interpolate = interpolate
         self.prepare = prepare
         self.stream = stream
-        self.seconds = seconds
+        self.seconds: float | None = None
 
 
 class Dialect:
@@ -151,9 +149,17 @@ class Dialect:
         """
         raise NotImplementedError
 
+    fetch_row: Callable[[Any, Call], Any] | None = None
+    """Return the columns' names and the first row, None if there is none; awaited in asyncio.
+
+    A dialect that leaves it out is asked by `query_row` instead, which costs a little more.
+    """
+
     def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
-        """Return the columns' names and the first row, None if there is none."""
-        raise NotImplementedError
+        """Do the same as steps."""
+        assert self.fetch_row is not None
+        found: NamedRow = yield partial(self.fetch_row, connection, call)
+        return found
 
     def execute(self, connection: Any, call: Call) -> Steps[Result]:
         """Execute a statement and return what it did."""
@@ -271,6 +277,8 @@ class Pep249(Dialect):
 
     def query_row(self, connection: Any, call: Call) -> Steps[NamedRow]:
         """Execute, fetch one, close."""
+        if self.fetch_row is not None:
+            return (yield from super().query_row(connection, call))
         cursor = yield from self.cursor(connection, call)
         yield from self.send(cursor, call)
         row = (yield cursor.fetchone) if cursor.description is not None else None
