@@ -1,0 +1,1 @@
+"""The counting proxy does what its docstring says."""
