@@ -1,4 +1,4 @@
-"""The PostgreSQL server that all sides of a case share: a private one, started when the first case asks."""
+"""The servers that all sides of a case share: private ones, started when the first case asks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Database:
     given: str | None = None
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _dsn: str | None = field(default=None, init=False)
+    _mariadb: str | None = field(default=None, init=False)
 
     @property
     def dsn(self) -> str:
@@ -29,6 +30,15 @@ class Database:
         """Give the same address as cenote's URL for `driver`."""
         return self.dsn.replace("postgresql://", f"postgresql+{driver}://", 1)
 
+    @property
+    def mariadb(self) -> str:
+        """A ``mysql://`` URL of a private MariaDB."""
+        if self._mariadb is None:
+            from tests.servers.mariadb import MariaDBServer
+
+            self._mariadb = self._stack.enter_context(MariaDBServer()).url("mysql")
+        return self._mariadb
+
     def empty_table(self) -> None:
         """Make the table ``bench`` anew, so that no case inherits rows or bloat."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -38,7 +48,7 @@ class Database:
     def close(self) -> None:
         """Stop the server if one was started."""
         self._stack.close()
-        self._dsn = None
+        self._dsn = self._mariadb = None
 
     def _start(self) -> str:
         # Imported here: a bench without a live case needs no server on the machine.

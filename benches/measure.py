@@ -13,7 +13,7 @@ from statistics import median
 from time import perf_counter
 from typing import Literal
 
-Unit = Literal["µs", "ms", "/s", "times"]
+Unit = Literal["µs", "ms", "/s", "times", "MB"]
 Figures = Mapping[str, float]
 """What one side measured in one round: the figure of each metric, by the metric's name."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from benches.cases import (
     asyncio_idle,
+    query_row,
     size,
+    streaming,
     tasks_crowd,
     tasks_insert,
     threads_crowd,
@@ -23,4 +25,6 @@ CASES: tuple[Case, ...] = (
     threads_insert.CASE,
     tasks_insert.CASE,
     size.CASE,
+    *query_row.CASES,
+    *streaming.CASES,
 )

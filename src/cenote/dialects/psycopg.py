@@ -17,7 +17,18 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import tuple_row
 
 from cenote.dialects._postgresql import begin_with
-from cenote.sql.dialect import BATCH, UNKNOWN_COUNT, Call, Column, Isolation, NamedRow, Pep249, Result, Steps
+from cenote.sql.dialect import (
+    BATCH,
+    UNKNOWN_COUNT,
+    Batch,
+    Call,
+    Column,
+    Isolation,
+    NamedRow,
+    Pep249,
+    Result,
+    Steps,
+)
 
 CANCEL_SECONDS = 2.0
 
@@ -125,7 +136,7 @@ class PsycopgDialect(Pep249):
         cursor = yield from self.cursor(connection, call)
         return _Stream(cursor, cursor.stream(call.sql, call.params, size=_CHUNK))
 
-    def fetch(self, source: Any) -> Steps[tuple[list[tuple[Any, ...]], bool]]:
+    def fetch(self, source: Any) -> Steps[Batch]:
         """Take what has come; of a result that libpq holds whole, take it whole."""
         if not isinstance(source, _Stream):
             return ([] if source.description is None else (yield source.fetchall)), False

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from math import ceil
+from typing import Any, TypeVar
 
-from cenote.dialects._postgresql import check_isolation
-from cenote.sql.dialect import BATCH, Call, Isolation, NamedRow, Pep249, Steps
+from cenote.dialects._isolation import check_isolation
+from cenote.sql.dialect import BATCH, Batch, Call, Isolation, NamedRow, Pep249, Steps
+
+T = TypeVar("T")
+
+_PAUSE = 0.005
+_AFTER = 10  # milliseconds, so that the deadline has been noticed when the wait ends
+_ENDED = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY)
 
 
 class SQLiteDialect(Pep249):
@@ -25,11 +33,34 @@ class SQLiteDialect(Pep249):
         with suppress(sqlite3.ProgrammingError):  # closed meanwhile
             connection.interrupt()
 
+    def within(self, connection: Any, steps: Steps[T], seconds: float) -> Steps[T]:
+        """Wait for another connection's lock no longer than that: SQLite does not interrupt a wait."""
+        raw = self._raw(connection)
+        (patience,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        milliseconds = ceil(seconds * 1000) + _AFTER
+        if milliseconds >= patience:
+            return (yield from steps)
+        raw.execute(f"PRAGMA busy_timeout={milliseconds}")
+        try:
+            return (yield from steps)
+        finally:
+            self._do(connection, f"PRAGMA busy_timeout={patience}")
+
+    @staticmethod
+    def _raw(connection: Any) -> sqlite3.Connection:
+        found: sqlite3.Connection = connection
+        return found
+
+    @staticmethod
+    def _do(connection: Any, statement: str) -> None:
+        with suppress(sqlite3.Error):  # it was closed meanwhile, or will be
+            connection.execute(statement)
+
     def is_cancelled(self, error: BaseException) -> bool:
-        """By SQLite's own code."""
+        """By SQLite's own code; one that still waited for a lock says that it was busy."""
         return (
             isinstance(error, sqlite3.OperationalError)
-            and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT
+            and getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENDED
         )
 
     def cursor(self, connection: Any, call: Call) -> Steps[Any]:  # noqa: ARG002 - one kind for all
@@ -75,8 +106,27 @@ class AioSQLiteDialect(SQLiteDialect):
 
     @staticmethod
     async def cancel(connection: Any) -> None:  # type: ignore[override] # awaited in this world
-        """Interrupt; that needs no trip."""
-        SQLiteDialect.cancel(connection._conn)
+        """Interrupt, without a trip, until the thread has done: it may be about to begin, and would not notice."""
+        while connection._asked != connection._answered:
+            SQLiteDialect.cancel(connection._conn)
+            await asyncio.sleep(_PAUSE)
+
+    def within(self, connection: Any, steps: Steps[T], seconds: float) -> Steps[T]:
+        """Do the same, without a trip, unless the connection's thread is still at work for a cancelled task."""
+        if connection._asked != connection._answered:
+            return steps
+        return super().within(connection, steps, seconds)
+
+    @staticmethod
+    def _raw(connection: Any) -> sqlite3.Connection:
+        found: sqlite3.Connection = connection._conn
+        return found
+
+    @staticmethod
+    def _do(connection: Any, statement: str) -> None:
+        # Its thread may be at work now. It does this next, and nobody waits for it.
+        work = partial(SQLiteDialect._do, connection._conn, statement)
+        connection._tx.put_nowait((None, work))
 
     def cursor(self, connection: Any, call: Call) -> Steps[Any]:  # noqa: ARG002 - one kind for all
         """Make one that returns tuples."""
@@ -90,7 +140,7 @@ class AioSQLiteDialect(SQLiteDialect):
         cursor.row_factory = None
         return cursor
 
-    def fetch(self, source: Any) -> Steps[tuple[list[tuple[Any, ...]], bool]]:
+    def fetch(self, source: Any) -> Steps[Batch]:
         """Fetch a batch in one trip, as plain a list as sqlite3's."""
         rows = yield partial(source._execute, source._cursor.fetchmany, BATCH)
         return list(rows), len(rows) == BATCH

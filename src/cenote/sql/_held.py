@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cenote.durations import Duration
-from cenote.errors import Error, TxDone
+from cenote.errors import ConfigError, Error, TxDone
 
 from ._limits import GRACE, Later
 from ._session import FOREVER, Held, Session, Site, bounded, give_back, is_mine, lend, make_room, timed_out
@@ -116,10 +116,19 @@ def begin(tx: TxBase, later: Callable[[float, Callable[[], Steps[None]]], Later]
         session = yield from lend(handle, tx._site, tx._timeout)
     else:
         session = yield from tx._parent._enter(tx._site, tx._timeout, deadline)
+    sent = False
+
+    def send() -> Steps[None]:
+        nonlocal sent
+        sent = True
+        yield from handle.dialect.begin(session.connection, tx._isolation, read_only=tx._read_only)
+
     try:
-        steps = handle.dialect.begin(session.connection, tx._isolation, read_only=tx._read_only)
-        yield from bounded(session, steps, deadline)
+        yield from bounded(session, send(), deadline)
     except BaseException as error:
+        if sent and not isinstance(error, GeneratorExit | ConfigError):
+            yield from _undo(session)  # it may have begun all the same
+        session.doomed |= isinstance(error, GeneratorExit)
         yield from _let_go(tx, session, error)
         raise
     session.share()
@@ -229,6 +238,7 @@ def _undo(session: Session) -> Steps[None]:
         session.doomed = True
     except BaseException:
         session.doomed = True
+        session.lease.discard()  # whoever called will not come to that
         raise
 
 

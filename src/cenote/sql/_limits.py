@@ -64,14 +64,16 @@ class ThreadLimit:
                 return
             ask = self.outcome is Outcome.IN_TIME and self._cancel is not None
             self.outcome = Outcome.CUT
-            if not ask:
-                # Under the lock: once `end` has been here the connection is somebody else's.
-                self.live = False
+            if ask:
+                self.at = self._until
+            else:
+                # Under the lock: once `end` has been here the connection is somebody else's. And again, as
+                # long as it lasts: SQLite forgets it if its statement was about to begin.
                 _steps.terminate(self._pool, self._slot)
-                return
-            self.at = self._until
+                self.at = monotonic() + GRACE
         _upkeep.set_alarm(self)
-        _crew.submit(self._ask)
+        if ask:
+            _crew.submit(self._ask)
 
     def _ask(self) -> None:
         assert self._cancel is not None

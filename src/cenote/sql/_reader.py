@@ -7,7 +7,7 @@ or collected.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from cenote._deadline import current_deadline
 from cenote.durations import Duration
@@ -16,6 +16,11 @@ from cenote.errors import RowsClosed
 from ._session import FOREVER, Held, Owner, Session, Site, bounded, occupy
 from .dialect import Call, Column, Steps
 from .row import Row, row_class
+
+
+class _Result(NamedTuple):
+    columns: tuple[Column, ...]
+    rows: list[tuple[Any, ...]]
 
 
 class Reader:
@@ -31,11 +36,12 @@ class Reader:
 
     __slots__ = (
         "__weakref__",
+        "_asked",
+        "_behind",
         "_columns",
         "_deadline",
         "_more",
         "_owner",
-        "_pending",
         "_source",
         "closed",
         "cut",
@@ -51,7 +57,8 @@ class Reader:
         self._source: Any = None
         self._columns: tuple[Column, ...] | None = None
         self._more = True
-        self._pending = False  # another result has arrived behind this one
+        self._asked = True  # else the driver has not heard yet that the next batch is wanted
+        self._behind: list[_Result] = []  # further results of the same statement, here whole
         self.session: Session | None = session
         self.rows: list[tuple[Any, ...]] = []
         self.row: type[Row] = Row
@@ -78,35 +85,51 @@ class Reader:
             yield from self._look_behind()
 
     def _fetch(self) -> Steps[None]:
+        self._asked = True
         self.rows, self._more = yield from self._owner._handle.dialect.fetch(self._source)
         if not self._more:
             yield from self._look_behind()
 
     def _look_behind(self) -> Steps[None]:
-        """At the end of a result, see whether another one with rows follows."""
+        """At the end of a result read those that follow it, so that nothing is left on the connection."""
         dialect = self._owner._handle.dialect
-        while dialect.has_next(self._source):
-            columns = self.columns
-            if (yield from dialect.next_result(self._source)) and dialect.names(self._source):
-                self._columns = columns
-                self._pending = True
+        source = self._source
+        while dialect.has_next(source):
+            _ = self.columns  # as long as the cursor knows them
+            if not (yield from dialect.next_result(source)):
                 return
+            columns = dialect.columns(source)
+            rows: list[tuple[Any, ...]] = []
+            more = bool(columns)
+            while more:
+                batch, more = yield from dialect.fetch(source)
+                rows.extend(batch)
+            if columns:  # what a procedure ends with has none
+                self._behind.append(_Result(columns, rows))
+
+    def step(self) -> bool:
+        """Go on to the next result of the same statement, which is here; false if there is none."""
+        if not self._behind:
+            return False
+        self._columns, self.rows = self._behind.pop(0)
+        self.row = row_class(tuple(column.name for column in self._columns))
+        return True
 
     def detach(self) -> None:
         """Forget the connection: what is not here will not come."""
         self.session = None
-        self._more = self._pending = False
+        self._more = False
 
     def lose(self) -> None:
         """Be left without the connection before the end: whoever reads on has to learn of it."""
-        self.cut = self._more or self._pending
+        self.cut = self._more
         self.detach()
 
     def settle(self) -> Steps[None]:
         """After a batch: keep the connection for the next, or let go of it."""
         session = self.session
         assert session is not None
-        if self._more or self._pending:
+        if self._more:
             session.share()
         else:
             self.detach()
@@ -117,7 +140,12 @@ class Reader:
         """Give up after an error."""
         self.rows = []
         self.detach()
-        session.vacate()
+        if self._asked:
+            session.vacate()
+        else:
+            # Its time was over before: the rest lies there as it did, to be taken away by whoever comes next.
+            session.forget()
+            session.doomed |= not isinstance(self._owner, Held)
         yield from self._owner._leave(session, error)
 
     def read_all(self) -> Steps[None]:
@@ -129,8 +157,6 @@ class Reader:
             yield from self._fetch()
             here.extend(self.rows)
             self.rows = here  # the list that is being iterated over goes on growing
-        if self._pending:
-            yield from session.handle.dialect.finish(self._source, keep=True)
         self.detach()
         session.vacate()
 
@@ -160,6 +186,7 @@ def read_on(reader: Reader) -> Steps[bool]:
         _check_whole(reader)
         return False
     occupy(session, "Rows")
+    reader._asked = False
     try:
         yield from bounded(session, reader._fetch(), min(reader._deadline, current_deadline()))
     except BaseException as error:
@@ -171,31 +198,9 @@ def read_on(reader: Reader) -> Steps[bool]:
 
 def next_result(reader: Reader) -> Steps[bool]:
     """Give up what is left of this result and go on to the next of the same statement."""
-    session = reader.session
-    if session is None:
-        _check_whole(reader)
-        return False
-    if not reader._pending:
-        while (yield from read_on(reader)):
-            pass
-        if not reader._pending:
-            return False
-    occupy(session, "Rows")
-    reader._pending = False
-    reader._columns = None
-    reader.rows = []
-    try:
-        yield from bounded(session, _first(reader, session), min(reader._deadline, current_deadline()))
-    except BaseException as error:
-        yield from reader.fail(session, error)
-        raise
-    yield from reader.settle()
-    return True
-
-
-def _first(reader: Reader, session: Session) -> Steps[None]:
-    reader.row = row_class(session.handle.dialect.names(reader._source))
-    yield from reader._fetch()
+    while (yield from read_on(reader)):
+        pass
+    return reader.step()
 
 
 def close(reader: Reader) -> Steps[None]:

@@ -139,6 +139,10 @@ class Session:
         """Note that nothing is unread any more."""
         self.source = self.slot.baggage = self._reader = None
 
+    def forget(self) -> None:
+        """Note that nobody cares any more for what is unread."""
+        self._reader = None
+
     @property
     def reader(self) -> Reader | None:
         """Who reads the unread rows; None if nobody cares any more."""
@@ -156,10 +160,10 @@ def lend(handle: Handle, site: Site, timeout: Duration | None) -> Steps[Session]
 
 def give_back(session: Session, error: BaseException | None) -> Steps[None]:
     """Give the connection back, or close it if it is not to be trusted."""
-    session.slot.baggage = None
     if session.doomed or isinstance(error, GeneratorExit):
         session.lease.discard()
     elif session.lease._hold is not None:
+        session.slot.baggage = None
         kind = None if error is None else type(error)
         yield partial(session.handle.give_back, session.lease, kind, error, None)
 
@@ -181,7 +185,13 @@ def bounded(session: Session, steps: Steps[T], deadline: float, call: Call | Non
         except TimeoutError as error:
             session.doomed = True
             raise timed_out(handle, "the server was told to stop it") from error
-    limit = handle.limit(handle.pool, session.slot, left, handle.dialect.cancel)
+    return (yield from handle.dialect.within(session.connection, _watched(session, steps, left), left))
+
+
+def _watched(session: Session, steps: Steps[T], seconds: float) -> Steps[T]:
+    """Do so by asking the server from elsewhere, or cutting the connection off."""
+    handle = session.handle
+    limit = handle.limit(handle.pool, session.slot, seconds, handle.dialect.cancel)
     try:
         result = yield from steps
     except GeneratorExit:

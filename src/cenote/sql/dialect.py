@@ -25,7 +25,10 @@ from cenote.errors import ConfigError
 T = TypeVar("T")
 Steps = Generator[Callable[[], Any], Any, T]
 
+Binds = Literal["client", "server", "both"]
 Isolation = Literal["read uncommitted", "read committed", "repeatable read", "serializable"]
+Batch = tuple[list[tuple[Any, ...]], bool]
+"""Some rows, and whether there may be more."""
 NamedRow = tuple[tuple[str, ...], tuple[Any, ...] | None]
 """The columns' names and one row's values; None if there was no row."""
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -105,7 +108,7 @@ class Call:
 class Dialect:
     """What the handle asks of a driver; a source is whatever `query` returned, to be fetched from."""
 
-    binds: ClassVar[Literal["client", "server", "both"]] = "server"
+    binds: ClassVar[Binds] = "server"
     """Who puts the parameters in: the driver into the text, the server, or as one asks."""
     prepares: ClassVar[bool] = True
     """Whether a statement can be kept by the server and used again; if not, a `Stmt` is a mere name."""
@@ -117,11 +120,15 @@ class Dialect:
     """Ask the server to stop what runs on a connection, from elsewhere, within two seconds or so; awaited
     in asyncio. Returns when the request can no longer hit anything that is sent afterwards."""
 
+    def within(self, connection: Any, steps: Steps[T], seconds: float) -> Steps[T]:  # noqa: ARG002 - the contract's
+        """Do something by a deadline, about which the driver has to be told what `cancel` does not do."""
+        return steps
+
     def query(self, connection: Any, call: Call) -> Steps[Any]:
         """Send a statement and return a source of its rows."""
         raise NotImplementedError
 
-    def fetch(self, source: Any) -> Steps[tuple[list[tuple[Any, ...]], bool]]:
+    def fetch(self, source: Any) -> Steps[Batch]:
         """Read some rows as plain tuples, and say whether there may be more."""
         raise NotImplementedError
 
@@ -234,7 +241,7 @@ class Pep249(Dialect):
         yield from self.send(cursor, call)
         return cursor
 
-    def fetch(self, source: Any) -> Steps[tuple[list[tuple[Any, ...]], bool]]:
+    def fetch(self, source: Any) -> Steps[Batch]:
         """Fetch a batch; one that is not full was the last."""
         if source.description is None:
             return [], False
@@ -247,7 +254,7 @@ class Pep249(Dialect):
 
     def column(self, item: Any) -> Column:
         """Read one of PEP 249's seven-part descriptions."""
-        name, code, _, size, precision, scale, nullable = item
+        name, code, _, size, precision, scale, nullable = item[:7]  # some drivers know more
         return Column(
             name,
             self.type_name(code),
@@ -283,7 +290,7 @@ class Pep249(Dialect):
         yield from self.send(cursor, call)
         row = (yield cursor.fetchone) if cursor.description is not None else None
         names = self.names(cursor)
-        yield cursor.close
+        yield from self.dispose(cursor)
         return names, row
 
     def execute(self, connection: Any, call: Call) -> Steps[Result]:
@@ -291,7 +298,7 @@ class Pep249(Dialect):
         cursor = yield from self.cursor(connection, call)
         yield from self.send(cursor, call)
         result = self.result(cursor)
-        yield cursor.close
+        yield from self.dispose(cursor)
         return result
 
     def execute_many(self, connection: Any, call: Call, rows: Iterable[Parameters]) -> Steps[Result]:
@@ -299,8 +306,12 @@ class Pep249(Dialect):
         cursor = yield from self.cursor(connection, call)
         yield partial(cursor.executemany, call.sql, rows)
         result = self.result(cursor)
-        yield cursor.close
+        yield from self.dispose(cursor)
         return Result(result.rows_affected, None)
+
+    def dispose(self, cursor: Any) -> Steps[None]:
+        """Be done with a cursor whose result is not wanted any more."""
+        yield cursor.close
 
     def result(self, cursor: Any) -> Result:
         """Read what a cursor knows of the statement it executed."""
