@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.servers.mariadb import MariaDBServer
+from tests.servers.mariadb import Template as MariaDBTemplate
 from tests.servers.postgres import PostgresServer, Template
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -91,3 +93,50 @@ def make_postgres(postgres_template: Template) -> Iterator[MakePostgres]:
 def own_postgres(make_postgres: MakePostgres) -> PostgresServer:
     """A fresh server that this test may restart, limit and kill."""
     return make_postgres()
+
+
+class MakeMariaDB(Protocol):
+    """What the fixture `make_mariadb` gives."""
+
+    def __call__(
+        self, *, max_connections: int = 100, settings: Mapping[str, str | int] | None = None
+    ) -> MariaDBServer:
+        """Start a fresh server for this test."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def mariadb_template() -> Iterator[MariaDBTemplate]:
+    """Run mariadb-install-db once; each server copies the result."""
+    template = MariaDBTemplate()
+    yield template
+    template.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb(mariadb_template: MariaDBTemplate) -> Iterator[MariaDBServer]:
+    """One server for all tests. Connect as you like; to restart, limit or kill one, take `own_mariadb`."""
+    with MariaDBServer(template=mariadb_template) as server:
+        yield server
+
+
+@pytest.fixture
+def make_mariadb(mariadb_template: MariaDBTemplate) -> Iterator[MakeMariaDB]:
+    """A factory of fresh servers, which are this test's alone."""
+    with ExitStack() as servers:
+
+        def make(
+            *, max_connections: int = 100, settings: Mapping[str, str | int] | None = None
+        ) -> MariaDBServer:
+            server = MariaDBServer(
+                max_connections=max_connections, settings=settings, template=mariadb_template
+            )
+            return servers.enter_context(server)
+
+        yield make
+
+
+@pytest.fixture
+def own_mariadb(make_mariadb: MakeMariaDB) -> MariaDBServer:
+    """A fresh server that this test may restart, limit and kill."""
+    return make_mariadb()

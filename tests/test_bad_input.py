@@ -20,12 +20,18 @@ import pytest
 import cenote
 from cenote.options import Options
 from tests.servers.home import free_port
+from tests.servers.mariadb import PASSWORDS as MARIADB_PASSWORDS
+from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgres import PASSWORDS, PostgresServer
 
 SECRET = "hunter2-s3cret"
 DSN = f"postgresql://app:{SECRET}@db/app"
 APG = f"postgresql+asyncpg://app:{SECRET}@db/app"
 PG2 = f"postgresql+psycopg2://app:{SECRET}@db/app"
+MYSQL = f"mysql://app:{SECRET}@db/app"
+AIOMYSQL = f"mysql+aiomysql://app:{SECRET}@db/app"
+MYSQLDB = f"mysql+mysqldb://app:{SECRET}@db/app"
+MYSQLCONNECTOR = f"mysql+mysqlconnector://app:{SECRET}@db/app"
 POOLS: list[Callable[..., Any]] = [cenote.Pool, cenote.AsyncPool]
 
 
@@ -103,6 +109,13 @@ WRONG_URLS = [
     bad(f"{DSN}?max_open=3&max_open=4", cenote.ConfigError, "max_open", "twice", "keep one"),
     bad(f"{DSN}?nonsense=1", cenote.ConfigError, "nonsense", "***"),
     bad(f"{DSN}?prepare_threshold=often", cenote.ConfigError, "prepare_threshold", "'often'", "write"),
+    bad(f"{MYSQL}?charst=utf8mb4", cenote.ConfigError, "'charst'", "did you mean 'charset'", "***"),
+    bad(f"{MYSQL}?charset=gbk", cenote.ConfigError, "charset", "'gbk'", "unsafe", "write charset='utf8mb4'"),
+    bad(f"{MYSQL}?ssl_ca=/no/such", cenote.ConfigError, "ssl_ca", "'/no/such'", "write the path"),
+    bad(f"{MYSQL}?ssl_verify_cert=maybe", cenote.ConfigError, "ssl_verify_cert", "'maybe'", "write"),
+    bad(f"mysql://app:{SECRET}@db:99999/app", cenote.ConfigError, "port", "65535", "write host:port"),
+    bad(f"mysql://app:12/{SECRET}@db/app", cenote.ConfigError, "***", "%XX"),
+    bad(f"mariadb1://app:{SECRET}@db/app", cenote.ConfigError, "unknown scheme mariadb1://", "mysql://"),
     bad("sqlite:///app.db?mode=w", cenote.ConfigError, "mode", "'w'", "rwc"),
     bad("sqlite:///app.db?journal=wal", cenote.ConfigError, "'journal'", "did you mean 'journal_mode'"),
     bad("sqlite://host/app.db", cenote.ConfigError, "no host", "sqlite:///relative.db"),
@@ -115,6 +128,8 @@ WRONG_TARGETS = [
     bad(Options(max_open=3), cenote.ConfigError, "Options", "no dsn", "Options.from_url("),
     only(cenote.Pool, APG, "postgresql+asyncpg://", "cenote.AsyncPool"),
     only(cenote.AsyncPool, PG2, "postgresql+psycopg2://", "cenote.Pool"),
+    only(cenote.Pool, AIOMYSQL, "mysql+aiomysql://", "cenote.AsyncPool"),
+    only(cenote.AsyncPool, MYSQLDB, "mysql+mysqldb://", "cenote.Pool"),
     only(cenote.Pool, coroutine_function, "coroutine_function", "cenote.AsyncPool"),
 ]
 
@@ -173,6 +188,10 @@ MISSING = [
     (cenote.AsyncPool, APG, "asyncpg", "asyncpg"),
     (cenote.Pool, PG2, "psycopg2", "psycopg2"),
     (cenote.AsyncPool, "sqlite:///app.db", "aiosqlite", "sqlite"),
+    (cenote.Pool, MYSQL, "pymysql", "mysql"),
+    (cenote.Pool, MYSQLDB, "MySQLdb", "mysqlclient"),
+    (cenote.AsyncPool, MYSQL, "asyncmy", "asyncmy"),
+    (cenote.AsyncPool, AIOMYSQL, "aiomysql", "aiomysql"),
 ]
 
 
@@ -186,7 +205,7 @@ def test_a_driver_that_is_not_installed_is_named_with_what_installs_it(
     for name in [name for name in sys.modules if name.partition(".")[0] == driver]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Missing(driver), *sys.meta_path])
-    monkeypatch.delitem(sys.modules, f"cenote.drivers.{driver}", raising=False)
+    monkeypatch.delitem(sys.modules, f"cenote.drivers.{driver.lower()}", raising=False)
     with pytest.raises(cenote.ConfigError) as caught:
         pool(url)
     words = ("cannot be used", f"No module named '{driver}'", f"pip install 'cenote[{extra}]'")
@@ -215,7 +234,7 @@ class Refusal:
     """A place that refuses connections, the words in which that is told, and what they must not hold."""
 
     name: str
-    address: Callable[[PostgresServer, str], str]
+    address: Callable[[Any, str], str]
     words: tuple[str, ...]
     secret: str = SECRET
 
@@ -251,6 +270,34 @@ WORLDS = [
 ]
 
 
+MYSQL_REFUSALS = [
+    Refusal(
+        "wrong-password",
+        lambda server, scheme: server.url(scheme, password=SECRET),
+        ("Access denied", "'app'"),
+    ),
+    Refusal(
+        "unknown-user",
+        lambda server, scheme: server.url(scheme, user="nobody", password=SECRET),
+        ("Access denied", "'nobody'"),
+    ),
+    Refusal(
+        "unknown-database",
+        lambda server, scheme: server.url(scheme, database="nowhere"),
+        ("Access denied", "'nowhere'"),
+        MARIADB_PASSWORDS["app"],
+    ),
+    REFUSALS[-1],
+]
+MYSQL_WORLDS = [
+    (cenote.Pool, "mysql"),
+    (cenote.Pool, "mysql+mysqldb"),
+    (cenote.Pool, "mysql+mysqlconnector"),
+    (cenote.AsyncPool, "mysql"),
+    (cenote.AsyncPool, "mysql+aiomysql"),
+]
+
+
 async def settle(value: Awaitable[None] | None) -> None:
     if value is not None:
         await value
@@ -265,10 +312,28 @@ def test_a_server_that_refuses_is_quoted_and_the_password_is_not(
     postgres: PostgresServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    check_refusal(make, refusal.address(postgres, scheme), refusal, caplog)
+
+
+@pytest.mark.parametrize("refusal", MYSQL_REFUSALS, ids=lambda refusal: refusal.name)
+@pytest.mark.parametrize(("make", "scheme"), MYSQL_WORLDS, ids=lambda part: getattr(part, "__name__", part))
+def test_a_mariadb_that_refuses_is_quoted_and_the_password_is_not(
+    make: Callable[..., Any],
+    scheme: str,
+    refusal: Refusal,
+    mariadb: MariaDBServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    check_refusal(make, refusal.address(mariadb, scheme), refusal, caplog)
+
+
+def check_refusal(
+    make: Callable[..., Any], address: str, refusal: Refusal, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def script() -> None:
-        pool = make(refusal.address(postgres, scheme))
+        pool = make(address)
         with pytest.raises(cenote.ConnectError) as caught:
             await settle(pool.ping())
         check(str(caught.value), refusal.words)

@@ -10,10 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
+from pymysql.cursors import Cursor
 
-from tests.conftest import MakePostgres
+from tests.conftest import MakeMariaDB, MakePostgres
 from tests.servers.home import ServerError, free_port
+from tests.servers.mariadb import PASSWORDS, MariaDBServer, StopMode
 from tests.servers.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,14 +126,26 @@ def test_a_closed_server_leaves_nothing_behind(make_postgres: MakePostgres) -> N
     assert not server.socket_dir.exists()
 
 
-def test_a_server_goes_away_with_the_process_that_started_it() -> None:
-    program = (
+PROGRAMS = {
+    "postgres": (
         "from tests.servers.postgres import PostgresServer\n"
         "server = PostgresServer()\n"
         "server.start()\n"
-        "print(server.socket_dir, flush=True)\n"
+        "print((server.socket_dir / 'data' / 'postmaster.pid').read_text().split()[0], flush=True)\n"
         "input()\n"
-    )
+    ),
+    "mariadb": (
+        "from tests.servers.mariadb import MariaDBServer\n"
+        "server = MariaDBServer()\n"
+        "server.start()\n"
+        "print(server.pid, flush=True)\n"
+        "input()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_server_goes_away_with_the_process_that_started_it(program: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
@@ -139,16 +154,15 @@ def test_a_server_goes_away_with_the_process_that_started_it() -> None:
         cwd=ROOT,
     ) as process:
         assert process.stdout is not None
-        home = Path(process.stdout.readline().strip())
-        postmaster = int((home / "data" / "postmaster.pid").read_text().split()[0])
+        server = int(process.stdout.readline())
         # A process descriptor becomes readable when the process has ended.
-        end = os.pidfd_open(postmaster)
+        end = os.pidfd_open(server)
         process.kill()
     try:
         ended, _, _ = select.select([end], [], [], 60)
     finally:
         os.close(end)
-    assert ended, f"the server {postmaster} outlived its tests"
+    assert ended, f"the server {server} outlived its tests"
 
 
 def test_a_failure_to_start_shows_the_servers_log(own_postgres: PostgresServer) -> None:
@@ -161,3 +175,125 @@ def test_a_free_port_is_not_one_that_outgoing_connections_get() -> None:
     settings = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first, last = map(int, settings.read_text().split())
     assert not first <= free_port() <= last
+
+
+def connect(
+    server: MariaDBServer, user: str = "app", password: str | None = None, database: str = "app"
+) -> pymysql.Connection[Cursor]:
+    secret = PASSWORDS.get(user, "app-secret") if password is None else password
+    return pymysql.connect(host=server.host, port=server.port, user=user, password=secret, database=database)
+
+
+def answer(connection: pymysql.Connection[Cursor], question: str = "select current_user()") -> object:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        row = cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_a_mariadb_accepts_connections_as_soon_as_it_is_started(mariadb: MariaDBServer) -> None:
+    for user in ("app", "other"):
+        with connect(mariadb, user, database=user) as connection:
+            assert answer(connection, "select concat(current_user(), ' ', database())") == f"{user}@% {user}"
+
+
+def test_a_mariadb_refuses_a_wrong_password_on_its_port_and_on_its_socket(mariadb: MariaDBServer) -> None:
+    with pytest.raises(pymysql.OperationalError, match="Access denied"):
+        connect(mariadb, password="wrong")
+    with pytest.raises(pymysql.OperationalError, match="Access denied"):
+        pymysql.connect(unix_socket=str(mariadb.socket), user="app", password="wrong")
+
+
+def test_a_mariadb_listens_on_a_unix_socket(mariadb: MariaDBServer) -> None:
+    address = str(mariadb.socket)
+    with pymysql.connect(unix_socket=address, user="app", password=PASSWORDS["app"]) as connection:
+        assert answer(connection) == "app@%"
+
+
+def test_the_scheme_of_a_mariadb_url_is_the_drivers(mariadb: MariaDBServer) -> None:
+    assert mariadb.url("mysql+asyncmy").startswith("mysql+asyncmy://app:")
+
+
+def test_an_added_user_may_create_tables(mariadb: MariaDBServer) -> None:
+    mariadb.add_user("maker", "maker's secret")
+    with connect(mariadb, "maker", "maker's secret") as connection:
+        assert answer(connection) == "maker@%"
+        with connection.cursor() as cursor:
+            cursor.execute("create table made_here (id int)")
+            cursor.execute("drop table made_here")
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_of_mariadb_kills_connections_and_keeps_data_and_port(
+    own_mariadb: MariaDBServer, mode: StopMode
+) -> None:
+    port = own_mariadb.port
+    own_mariadb.execute("create table app.kept as select 42 as answer")
+    connection = connect(own_mariadb)
+    own_mariadb.restart(mode)
+    with pytest.raises(pymysql.OperationalError):
+        answer(connection)
+    assert own_mariadb.port == port
+    assert own_mariadb.execute("select answer from app.kept") == [(42,)]
+
+
+def test_a_stopped_mariadb_refuses_connections_and_starts_again(own_mariadb: MariaDBServer) -> None:
+    own_mariadb.kill()
+    assert not own_mariadb.running
+    with pytest.raises(pymysql.OperationalError, match="refused"):
+        connect(own_mariadb)
+    own_mariadb.start()
+    with connect(own_mariadb) as connection:
+        assert answer(connection) == "app@%"
+
+
+def test_killed_connections_are_counted_and_gone(own_mariadb: MariaDBServer) -> None:
+    own_mariadb.add_user("doomed")
+    doomed = connect(own_mariadb, "doomed")
+    with connect(own_mariadb) as spared:
+        assert own_mariadb.count_connections() == 2
+        assert own_mariadb.kill_connections("doomed") == 1
+        assert own_mariadb.count_connections() == own_mariadb.count_connections("app") == 1
+        with pytest.raises(pymysql.OperationalError):
+            answer(doomed)
+        assert answer(spared) == "app@%"
+    own_mariadb.wait_for_connections(0)
+
+
+def test_the_limit_of_mariadb_is_exact_and_leaves_room_for_the_test(make_mariadb: MakeMariaDB) -> None:
+    server = make_mariadb(max_connections=10)
+    with ExitStack() as held:
+        for _ in range(10):
+            held.enter_context(connect(server))
+        with pytest.raises(pymysql.OperationalError, match="Too many connections"):
+            connect(server)
+        with server.admin(), server.admin():
+            assert server.count_connections() == 10
+        server.set_max_connections(11)
+        held.enter_context(connect(server))
+
+
+def test_a_limit_that_mariadb_does_not_know_is_refused(make_mariadb: MakeMariaDB) -> None:
+    with pytest.raises(ServerError, match="no max_connections below 10"):
+        make_mariadb(max_connections=9)
+
+
+def test_settings_of_mariadb_hold_from_the_start_and_can_be_changed(make_mariadb: MakeMariaDB) -> None:
+    server = make_mariadb(settings={"wait_timeout": 7})
+    assert server.execute("select @@global.wait_timeout") == [(7,)]
+    server.set(wait_timeout=9)
+    server.restart()
+    assert server.execute("select @@global.wait_timeout") == [(9,)]
+
+
+def test_a_closed_mariadb_leaves_nothing_behind(make_mariadb: MakeMariaDB) -> None:
+    server = make_mariadb()
+    server.close()
+    server.close()
+    assert not server.directory.exists()
+
+
+def test_a_mariadb_that_fails_to_start_shows_its_log(make_mariadb: MakeMariaDB) -> None:
+    with pytest.raises(ServerError, match="no_such_setting"):
+        make_mariadb(settings={"no_such_setting": 1})

@@ -19,6 +19,7 @@ import psycopg2
 from cenote.drivers import async_connector_for, connector_for
 from cenote.drivers.callables import AsyncCallableConnector, CallableConnector
 from cenote.drivers.dbapi import DBAPIConnector
+from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgres import PostgresServer
 
 TIMEOUT = 10.0
@@ -26,7 +27,7 @@ TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a case may connect to: a server, under a name of its own, or a file."""
+    """Where a case may connect to: PostgreSQL, under an application name of its own, or a file."""
 
     server: PostgresServer
     folder: Path
@@ -43,6 +44,14 @@ class Place:
             while not admin.execute(f"select 1 {mine}", (self.name,)).fetchall():
                 admin.execute("select pg_sleep(0.005)")
 
+    def kill(self) -> int:
+        """Have the server end all connections of this test; return how many."""
+        return self.server.terminate_backends(self.name)
+
+    def wait_for_connections(self, count: int) -> None:
+        """Return when the server counts so many connections of this test."""
+        self.server.wait_for_backends(count, self.name)
+
     @property
     def file(self) -> str:
         """Return the database file."""
@@ -50,14 +59,66 @@ class Place:
 
 
 @dataclass(frozen=True)
+class MariaDBPlace:
+    """The same on MariaDB, as a user of one's own."""
+
+    server: MariaDBServer
+    folder: Path
+    name: str
+
+    def url(self, driver: str) -> str:
+        """Return the server's address."""
+        return self.server.url(driver, user=self.name)
+
+    def wait_for_statement(self) -> None:
+        """Return when the server executes a statement of this test."""
+        self.server.wait_for_connections(1, self.name, where="command = 'Query'")
+
+    def kill(self) -> int:
+        """Have the server end all connections of this test; return how many."""
+        return self.server.kill_connections(self.name)
+
+    def wait_for_connections(self, count: int) -> None:
+        """Return when the server counts so many connections of this test."""
+        self.server.wait_for_connections(count, self.name)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Words in which databases differ."""
+
+    failing: str = "select 1/0"
+    failure: str = "division by zero"
+    change: str = "set search_path to nowhere"
+    changed: str = "show search_path"
+    unchanged: object = '"$user", public'
+
+
+STANDARD = Dialect()
+MARIADB = Dialect(
+    failing="select nothing from nowhere",
+    failure="doesn't exist",
+    change="set @@session.lock_wait_timeout = 42",
+    changed="select @@session.lock_wait_timeout",
+    unchanged=86400,
+)
+
+
+@dataclass(frozen=True)
 class Case:
     """One connector."""
 
     name: str
-    make: Callable[[Place], Any]
+    make: Callable[[Any], Any]
     has_server: bool = True
     tells_broken: bool = True
     tells_transaction: bool = True
+    dialect: Dialect = STANDARD
+
+    @property
+    def speaks_mysql(self) -> bool:
+        """Whether its server is MariaDB."""
+        return self.dialect is MARIADB
 
 
 PSYCOPG = Case("psycopg", lambda at: connector_for(at.url("postgresql")))
@@ -98,6 +159,14 @@ FOUND = [
         tells_broken=False,
     ),
 ]
+PYMYSQL = Case("pymysql", lambda at: connector_for(at.url("mysql")), dialect=MARIADB)
+MYSQLDB = Case("mysqldb", lambda at: connector_for(at.url("mysql+mysqldb")), dialect=MARIADB)
+MYSQLCONNECTOR = Case(
+    "mysqlconnector", lambda at: connector_for(at.url("mysql+mysqlconnector")), dialect=MARIADB
+)
+ASYNCMY = Case("asyncmy", lambda at: async_connector_for(at.url("mysql")), dialect=MARIADB)
+AIOMYSQL = Case("aiomysql", lambda at: async_connector_for(at.url("mysql+aiomysql")), dialect=MARIADB)
+MYSQL = [PYMYSQL, MYSQLDB, MYSQLCONNECTOR, ASYNCMY, AIOMYSQL]
 CASES = [
     PSYCOPG,
     ASYNC_PSYCOPG,
@@ -108,6 +177,7 @@ CASES = [
     AIOSQLITE,
     AIOSQLITE_MEMORY,
     *FOUND,
+    *MYSQL,
 ]
 
 

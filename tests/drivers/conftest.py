@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.drivers.cases import TIMEOUT, Case, Place, done
+from tests.drivers.cases import TIMEOUT, Case, MariaDBPlace, Place, done
+from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgres import PostgresServer
 
 _numbers = count(1)
@@ -21,10 +22,18 @@ def place(postgres: PostgresServer, tmp_path: Path) -> Place:
     return Place(postgres, tmp_path, f"drivers-{next(_numbers)}")
 
 
+@pytest.fixture
+def maria_place(mariadb: MariaDBServer, tmp_path: Path) -> MariaDBPlace:
+    """A server, a folder, and a user that is this test's own."""
+    name = f"drivers_{next(_numbers)}"
+    mariadb.add_user(name)
+    return MariaDBPlace(mariadb, tmp_path, name)
+
+
 class Driven:
     """A connector at work, and what it has opened."""
 
-    def __init__(self, case: Case, place: Place) -> None:
+    def __init__(self, case: Case, place: Place | MariaDBPlace) -> None:
         self.case = case
         self.place = place
         self.connector: Any = case.make(place)
@@ -43,12 +52,13 @@ class Driven:
 
     def kill(self) -> None:
         """Have the server cut all connections of this test."""
-        assert self.place.server.terminate_backends(self.place.name) > 0
+        assert self.place.kill() > 0
 
 
 @pytest.fixture
-async def driven(request: pytest.FixtureRequest, place: Place) -> AsyncIterator[Driven]:
+async def driven(request: pytest.FixtureRequest) -> AsyncIterator[Driven]:
     """The connector of a case given by ``@every(...)``."""
-    made = Driven(request.param, place)
+    case: Case = request.param
+    made = Driven(case, request.getfixturevalue("maria_place" if case.speaks_mysql else "place"))
     yield made
     await made.close()

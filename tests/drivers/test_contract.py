@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cenote.connector import AsyncConnector, Connector, Hooks
-from tests.drivers.cases import CASES, Case, ask, block, done
+from tests.drivers.cases import CASES, Case, MariaDBPlace, ask, block, done
 from tests.drivers.conftest import Driven
 
 Mark = Callable[[Any], Any]
@@ -41,8 +41,15 @@ def has_server_and_tells_broken(case: Case) -> bool:
     return case.has_server and case.tells_broken
 
 
+# What drivers say of a connection that is gone. Some of those for MySQL have a number for it, and no words.
+GONE = r"(?i)terminat|closed|lost|gone|not connected|not available|eof|reset|does not exist|\((0|2006), ''\)"
+
+
 async def table(driven: Driven) -> None:
     """Make an empty table for the test, in place of the last test's."""
+    if isinstance(driven.place, MariaDBPlace):
+        driven.place.server.execute("create or replace table app.notes (word text)")
+        return
     connection = await driven.connect()
     await ask(connection, "drop table if exists notes")
     await ask(connection, "create table notes (word text)")
@@ -83,8 +90,8 @@ async def test_a_transaction_left_open_is_seen_and_rolled_back(driven: Driven) -
 async def test_a_failed_transaction_is_seen_and_rolled_back(driven: Driven) -> None:
     connection = await driven.connect()
     await ask(connection, "begin")
-    with pytest.raises(Exception, match="division by zero"):
-        await ask(connection, "select 1/0")
+    with pytest.raises(Exception, match=driven.case.dialect.failure):
+        await ask(connection, driven.case.dialect.failing)
     assert driven.connector.in_transaction(connection) is True
     await done(driven.connector.rollback(connection))
     assert driven.connector.in_transaction(connection) is False
@@ -101,11 +108,11 @@ async def test_rolling_back_nothing_is_harmless(driven: Driven) -> None:
 @every(has_server)
 async def test_reset_forgets_a_setting(driven: Driven) -> None:
     connection = await driven.connect()
-    await ask(connection, "set search_path to nowhere")
+    await ask(connection, driven.case.dialect.change)
     if hasattr(connection, "commit"):
         await done(connection.commit())
     await done(driven.connector.reset(connection))
-    assert await ask(connection, "show search_path") == [('"$user", public',)]
+    assert await ask(connection, driven.case.dialect.changed) == [(driven.case.dialect.unchanged,)]
 
 
 @every(has_server)
@@ -129,7 +136,7 @@ async def test_a_ping_leaves_no_state(driven: Driven) -> None:
 async def test_a_ping_of_a_connection_the_server_killed_raises(driven: Driven) -> None:
     connection = await driven.connect()
     driven.kill()
-    with pytest.raises(Exception, match=r"terminat|closed|lost"):
+    with pytest.raises(Exception, match=GONE):
         await done(driven.connector.ping(connection))
 
 
@@ -137,7 +144,7 @@ async def test_a_ping_of_a_connection_the_server_killed_raises(driven: Driven) -
 async def test_a_ping_of_a_closed_connection_raises(driven: Driven) -> None:
     connection = await driven.connect()
     await done(driven.connector.close(connection))
-    with pytest.raises(Exception, match=r"(?i)closed|active"):
+    with pytest.raises(Exception, match=rf"{GONE}|active"):
         await done(driven.connector.ping(connection))
 
 
@@ -161,7 +168,7 @@ async def test_a_connection_without_a_socket_has_no_fileno(driven: Driven) -> No
 async def test_a_connection_that_failed_because_the_server_killed_it_is_broken(driven: Driven) -> None:
     connection = await driven.connect()
     driven.kill()
-    with pytest.raises(Exception, match=r"terminat|closed|lost"):
+    with pytest.raises(Exception, match=GONE):
         await ask(connection, "select 1")
     assert driven.connector.is_broken(connection)
     assert not driven.connector.is_alive(connection)
@@ -196,9 +203,9 @@ async def test_terminate_from_another_thread_cuts_the_connection(driven: Driven)
     thread = threading.Thread(target=driven.connector.terminate, args=(connection,))
     thread.start()
     thread.join()
-    with pytest.raises(Exception, match=r"(?i)closed|lost|reset|eof|does not exist"):
+    with pytest.raises(Exception, match=GONE):
         await ask(connection, "select 1")
-    driven.place.server.wait_for_backends(0, driven.place.name)
+    driven.place.wait_for_connections(0)
 
 
 @every()
@@ -247,5 +254,5 @@ async def test_a_transaction_on_a_connection_the_server_killed_reports_its_death
             driven.kill()
             await ask(connection, "select 1")
 
-    with pytest.raises(Exception, match=r"terminat|closed|lost"):
+    with pytest.raises(Exception, match=GONE):
         await die()

@@ -14,10 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cenote.drivers import async_connector_for, connector_for
+from cenote.drivers.aiomysql import AiomysqlConnector
 from cenote.drivers.aiosqlite import AioSQLiteConnector
+from cenote.drivers.asyncmy import AsyncmyConnector
 from cenote.drivers.asyncpg import AsyncpgConnector
+from cenote.drivers.mysqlconnector import MySQLConnectorConnector
+from cenote.drivers.mysqldb import MySQLdbConnector
 from cenote.drivers.psycopg import AsyncPsycopgConnector, PsycopgConnector
 from cenote.drivers.psycopg2 import Psycopg2Connector
+from cenote.drivers.pymysql import PyMySQLConnector
 from cenote.drivers.sqlite import SQLiteConnector
 from cenote.errors import ConfigError
 from tests.drivers.cases import TIMEOUT, done
@@ -50,6 +55,15 @@ each_postgres = pytest.mark.parametrize(
         (async_connector_for, "postgresql://db/app", AsyncPsycopgConnector),
         (async_connector_for, "postgres+asyncpg://db/app", AsyncpgConnector),
         (async_connector_for, "postgresql+asyncpg://db/app", AsyncpgConnector),
+        (connector_for, "mysql://db/app", PyMySQLConnector),
+        (connector_for, "mariadb://db/app", PyMySQLConnector),
+        (connector_for, "mysql+pymysql://db/app", PyMySQLConnector),
+        (connector_for, "mysql+mysqldb://db/app", MySQLdbConnector),
+        (connector_for, "mariadb+mysqlconnector://db/app", MySQLConnectorConnector),
+        (async_connector_for, "mysql://db/app", AsyncmyConnector),
+        (async_connector_for, "MariaDB://db/app", AsyncmyConnector),
+        (async_connector_for, "mysql+asyncmy://db/app", AsyncmyConnector),
+        (async_connector_for, "mysql+aiomysql://db/app", AiomysqlConnector),
     ],
 )
 def test_a_scheme_finds_its_connector(make: Make, url: str, kind: type[Any]) -> None:
@@ -78,7 +92,7 @@ def test_an_unknown_scheme_is_refused_with_the_nearest_and_the_known_ones() -> N
         connector_for("postgress://db/app")
 
 
-@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "redis", "rediss", "unix", "tcp", "tls"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+x", "unix", "tcp", "tls"])
 def test_a_scheme_that_is_to_come_is_refused_as_not_yet_supported(scheme: str) -> None:
     with pytest.raises(ConfigError, match="not supported in this version"):
         async_connector_for(f"{scheme}://db/app")
@@ -109,12 +123,18 @@ def test_what_is_no_url_is_refused_with_an_example(text: str) -> None:
         (connector_for, "postgresql+psycopg2", "psycopg2", "psycopg2"),
         (async_connector_for, "postgresql+asyncpg", "asyncpg", "asyncpg"),
         (async_connector_for, "sqlite", "aiosqlite", "sqlite"),
+        (connector_for, "mysql", "pymysql", "mysql"),
+        (connector_for, "mysql+mysqldb", "MySQLdb", "mysqlclient"),
+        (connector_for, "mysql+mysqlconnector", "mysql.connector", "mysqlconnector"),
+        (async_connector_for, "mysql", "asyncmy", "asyncmy"),
+        (async_connector_for, "mysql+aiomysql", "aiomysql", "aiomysql"),
     ],
 )
 def test_a_missing_driver_is_named_with_the_extra_that_brings_it(
     make: Make, scheme: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"cenote.drivers.{package}", raising=False)
+    ours = package.lower().replace(".", "")
+    monkeypatch.delitem(sys.modules, f"cenote.drivers.{ours}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf"pip install 'cenote\[{extra}\]'") as caught:
         make(f"{scheme}://app:{SECRET}@db/app")
@@ -219,7 +239,10 @@ async def test_a_password_with_every_special_character_arrives(
     ).map(lambda text: f"Z9{text}Z9"),
     encoded=st.booleans(),
     tail=st.sampled_from(["@db/app", "@db:99999/app", "@db:x/app", "@db/app?sslmod=1", "@db:1:2/app"]),
-    scheme=st.sampled_from([scheme for _, scheme in POSTGRES] + ["postgress", "mysql"]),
+    scheme=st.sampled_from(
+        [scheme for _, scheme in POSTGRES]
+        + ["postgress", "mysql", "mysql+mysqldb", "mariadb+mysqlconnector", "mysql+aiomysql"]
+    ),
 )
 def test_no_password_is_ever_shown(password: str, tail: str, scheme: str, *, encoded: bool) -> None:
     url = f"{scheme}://app:{quote(password, safe='') if encoded else password}{tail}"

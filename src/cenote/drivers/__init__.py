@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, cast
 
 from cenote.connector import AsyncConnector, Connector
+from cenote.drivers import _registry
 from cenote.drivers._urls import scheme_of
 from cenote.errors import ConfigError
 
@@ -25,20 +26,31 @@ class _Driver(NamedTuple):
 
 _PSYCOPG = _Driver("psycopg", "PsycopgConnector", "postgresql")
 _ASYNC_PSYCOPG = _Driver("psycopg", "AsyncPsycopgConnector", "postgresql")
+_PYMYSQL = _Driver("pymysql", "PyMySQLConnector", "mysql")
+_ASYNCMY = _Driver("asyncmy", "AsyncmyConnector", "asyncmy")
 
 _SYNC = {
     "sqlite": _Driver("sqlite", "SQLiteConnector", "sqlite"),
     "postgresql": _PSYCOPG,
     "postgresql+psycopg": _PSYCOPG,
     "postgresql+psycopg2": _Driver("psycopg2", "Psycopg2Connector", "psycopg2"),
+    "mysql": _PYMYSQL,
+    "mysql+pymysql": _PYMYSQL,
+    "mysql+mysqldb": _Driver("mysqldb", "MySQLdbConnector", "mysqlclient"),
+    "mysql+mysqlconnector": _Driver("mysqlconnector", "MySQLConnectorConnector", "mysqlconnector"),
 }
 _ASYNC = {
     "sqlite": _Driver("aiosqlite", "AioSQLiteConnector", "sqlite"),
     "postgresql": _ASYNC_PSYCOPG,
     "postgresql+psycopg": _ASYNC_PSYCOPG,
     "postgresql+asyncpg": _Driver("asyncpg", "AsyncpgConnector", "asyncpg"),
+    "mysql": _ASYNCMY,
+    "mysql+asyncmy": _ASYNCMY,
+    "mysql+aiomysql": _Driver("aiomysql", "AiomysqlConnector", "aiomysql"),
 }
-_LATER = ("mysql", "redis", "rediss", "unix", "tcp", "tls")
+_LATER = ("redis", "rediss", "unix", "tcp", "tls")
+_WORLDS = _registry.WORLDS
+_registry.reserve(_SYNC, _ASYNC)
 
 
 def connector_for(url: str) -> Connector[Any]:
@@ -65,16 +77,21 @@ def _make(
     url: str, here: dict[str, _Driver], there: dict[str, _Driver], other_pool: str, pool: str
 ) -> object:
     given = scheme_of(url)
-    base, plus, name = given.partition("+")
-    scheme = "postgresql" + plus + name if base == "postgres" else given
+    scheme = _registry.canonical(given)
     driver = here.get(scheme)
     if driver is None:
-        if scheme in there:
+        world, other = _WORLDS if pool == "Pool" else reversed(_WORLDS)
+        registered = _registry.find(scheme, world)
+        if registered is not None:
+            return registered.from_url(url)
+        if scheme in there or _registry.find(scheme, other) is not None:
+            base = scheme.partition("+")[0]
+            instead = f", or a URL that begins with {base}://" if base in here else ""
             raise ConfigError(
                 f"{given}:// is a driver for cenote.{other_pool}, not for cenote.{pool}; "
-                f"use cenote.{other_pool}, or a URL that begins with {base}://"
+                f"use cenote.{other_pool}{instead}"
             )
-        raise _unsupported(given, list(here))
+        raise _unsupported(given, [*here, *_registry.names(world)])
     try:
         module = import_module(f"cenote.drivers.{driver.module}")
     except ImportError as error:

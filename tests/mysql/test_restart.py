@@ -1,0 +1,115 @@
+"""The server goes away under a pool, comes back, or ends what has been idle for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import cenote
+from tests.mysql.conftest import Place
+from tests.mysql.worlds import WORLDS, World, ask, entered, fill, in_worlds, query
+from tests.servers.mariadb import MariaDBServer
+
+IDLE = 8
+QUERIES = 100
+GONE = r"(?i)lost|gone|closed|reset|not connected|not available|shutdown|\((0|2006), ''\)"
+
+
+@in_worlds(WORLDS)
+async def test_after_a_restart_under_idle_connections_no_query_fails(world: World, own_place: Place) -> None:
+    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, IDLE)
+        await world.aside(own_place.server.restart)
+        await query(pool, QUERIES)
+        assert pool.stats().connect_errors == 0
+
+
+@in_worlds(WORLDS)
+async def test_after_a_restart_a_crowd_meets_no_error(world: World, own_place: Place) -> None:
+    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, IDLE)
+        await world.aside(own_place.server.restart)
+        await world.crowd(*(query(pool, 5) for _ in range(20)))
+        assert pool.stats().open_connections <= IDLE
+
+
+@in_worlds(WORLDS)
+async def test_after_a_crash_no_query_on_idle_connections_fails(world: World, own_place: Place) -> None:
+    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, IDLE)
+        await world.aside(own_place.server.restart, "immediate")
+        await query(pool, QUERIES)
+
+
+@in_worlds(WORLDS)
+async def test_after_all_idle_connections_were_killed_no_query_fails(world: World, place: Place) -> None:
+    async with entered(place.pool(world, max_open=IDLE)) as pool:
+        numbers = await fill(pool, IDLE)
+        assert await world.aside(place.kill) == IDLE
+        await query(pool, QUERIES)
+        assert pool.stats().dead_on_acquire >= 1
+        assert not set(numbers) & set(await fill(pool, IDLE))
+
+
+@pytest.fixture
+def impatient(breakable: MariaDBServer) -> Iterator[Place]:
+    """A place whose server ends connections that were idle for a second."""
+    breakable.start()
+    breakable.set(wait_timeout=1)
+    yield Place(breakable)
+    breakable.set(wait_timeout=28800)
+
+
+@in_worlds(WORLDS)
+async def test_connections_that_the_server_found_idle_for_too_long_fail_nobody(
+    world: World, impatient: Place
+) -> None:
+    async with entered(impatient.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, IDLE)
+        await world.aside(impatient.server.sleep, 1.2)
+        await world.aside(impatient.wait_for, 0)
+        await query(pool, QUERIES)
+        assert pool.stats().dead_on_acquire >= 1
+        assert pool.stats().connect_errors == 0
+
+
+@in_worlds(WORLDS)
+async def test_a_loop_or_thread_that_read_nothing_meanwhile_hands_out_no_dead_connection(
+    world: World, place: Place
+) -> None:
+    async with entered(place.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, IDLE)
+        assert place.kill() == IDLE  # blocks: the loop has read nothing of the server's last words
+        await query(pool, QUERIES)
+
+
+@in_worlds(WORLDS)
+async def test_a_use_cut_short_by_a_restart_fails_alone(world: World, own_place: Place) -> None:
+    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, IDLE)
+
+        async def cut_short() -> None:
+            async with entered(pool.connection()) as connection:
+                await world.aside(own_place.server.restart)
+                await ask(connection, "select 1")
+
+        with pytest.raises(Exception, match=GONE):
+            await cut_short()
+        await query(pool, QUERIES)
+        assert pool.stats().discarded == 1
+
+
+@in_worlds(WORLDS)
+async def test_a_caller_learns_that_the_server_is_down_and_is_served_once_it_is_back(
+    world: World, own_place: Place
+) -> None:
+    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
+        await fill(pool, 2)
+        await world.aside(own_place.server.stop)
+        with pytest.raises(cenote.ConnectError, match=r"(?i)connect") as caught:
+            async with entered(pool.connection("2s")):
+                pass
+        assert not isinstance(caught.value.__cause__, cenote.Error)
+        await world.aside(own_place.server.start)
+        await query(pool, 1)
