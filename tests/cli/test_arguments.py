@@ -17,22 +17,9 @@ from cenote.cli.dialects import statements
 from cenote.cli.worlds import Absent, make
 from cenote.errors import ConfigError
 from cenote.options import Options
+from tests.cli.commands import refused
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "demo.md"
-
-
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """Run a command line that is wrong; return the one line it is answered with."""
-    status: object = None
-    try:
-        status = main(argv)
-    except SystemExit as end:
-        status = end.code
-    captured = capsys.readouterr()
-    assert status == 2
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    return line
 
 
 def parsed(*argv: str) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The command line: ``cenote demo``, also ``python -m cenote.cli``. It comes with the extra ``cenote[cli]``.
+"""The command line, ``cenote`` or ``python -m cenote.cli``: demo and bench. Its extra is ``cenote[cli]``.
 
 Here are the arguments every command shares and the rule for errors: one line on stderr, no traceback, no
 password. Each command is a module of its own, imported only when asked for.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from cenote import __version__
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"cenote {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_bench(commands)
     arguments = parser.parse_args(argv)
     try:
         import rich  # noqa: F401, PLC0415 - whether it is there; --help and --version do without
@@ -50,13 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             "cenote: the command line needs rich; install it with: pip install 'cenote[cli]'", file=sys.stderr
         )
         return MISUSED
-    from cenote.cli import demo  # noqa: PLC0415 - imports rich
-
-    return demo.run(arguments)
+    status: int = import_module(arguments.module).run(arguments)  # imports rich
+    return status
 
 
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
-    from cenote.cli import arguments  # noqa: PLC0415 - the next command will not need them
+    from cenote.cli import arguments  # noqa: PLC0415 - nothing of a command is imported with the package
 
     about = "See a pool at work: real statements, from threads and from asyncio tasks side by side."
-    arguments.add(commands.add_parser("demo", help=about, description=about, allow_abbrev=False))
+    parser = commands.add_parser("demo", help=about, description=about, allow_abbrev=False)
+    parser.set_defaults(module="cenote.cli.demo")
+    arguments.add(parser)
+
+
+def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
+    from cenote.cli.bench import arguments  # noqa: PLC0415 - as above
+
+    about = "Measure on your own database what each option of a pool is worth."
+    parser = commands.add_parser("bench", help=about, description=about, allow_abbrev=False)
+    parser.set_defaults(module="cenote.cli.bench.command")
+    arguments.add(parser)

@@ -32,20 +32,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``cenote demo``."""
     parser.add_argument(
         "--url",
-        type=_checked(_url),
+        type=checked(url_of),
         metavar="URL",
         help="the database to work on, postgresql://app@db/app or sqlite:///app.db; the demo makes a table "
         "of its own and drops it at the end (default: a temporary SQLite file)",
     )
     parser.add_argument(
         "--seconds",
-        type=_checked(_seconds),
+        type=checked(_seconds),
         metavar="N",
         help="how long; 0 is until Ctrl-C (default: 0 on a terminal, otherwise 10)",
     )
     parser.add_argument(
         "--workers",
-        type=_checked(_workers),
+        type=checked(_workers),
         default=WORKERS,
         metavar="N",
         help=f"how many work: half of them threads, half of them tasks (default: {WORKERS})",
@@ -62,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
-            type=_checked(functools.partial(spec.read_text, label=name)),
+            type=checked(functools.partial(spec.read_text, label=name)),
             default=argparse.SUPPRESS,  # so that a default does not win over the URL's query
             metavar=spec.kind.metavar,
             help=f"{spec.about} (default: {spec.none if default is None else default})",
@@ -81,7 +81,7 @@ def pool_options(arguments: argparse.Namespace, url: str) -> Options:
     return Options.from_url(url, **chosen)
 
 
-def _checked(read: Callable[[str], object]) -> Callable[[str], object]:
+def checked(read: Callable[[str], object]) -> Callable[[str], object]:
     """Let argparse show the message of our own error."""
 
     def checked(text: str) -> object:
@@ -93,7 +93,8 @@ def _checked(read: Callable[[str], object]) -> Callable[[str], object]:
     return checked
 
 
-def _url(text: str) -> str:
+def url_of(text: str) -> str:
+    """Read a URL; the options in it are looked at, nothing is opened."""
     Options.from_url(text)
     return text
 

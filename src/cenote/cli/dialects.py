@@ -1,4 +1,4 @@
-"""How the demo's statements are written and run with each driver: one row of a table for each.
+"""How the statements of our own commands are written and run with each driver: one row of a table for each.
 
 A driver is known by the module of its connector in `cenote.drivers`. What differs is the mark of a parameter
 and the way to run a statement; the SQL itself is such that every database takes it.
@@ -77,6 +77,14 @@ async def _await(connection: Any, statement: str, parameters: tuple[object, ...]
     return rows
 
 
+async def _await_cursor(connection: Any, statement: str, parameters: tuple[object, ...]) -> Rows:
+    """As asyncmy and aiomysql have made PEP 249 asynchronous."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(statement, parameters)
+        rows: Rows = await cursor.fetchall() if cursor.description else ()
+    return rows
+
+
 async def _fetch(connection: Any, statement: str, parameters: tuple[object, ...]) -> Rows:
     """As asyncpg has it."""
     rows: Rows = await connection.fetch(statement, *parameters)
@@ -99,9 +107,14 @@ THREADS: dict[str, Dialect[RunPlain]] = {
     "sqlite": Dialect("sqlite3", _question, _run),
     "psycopg": Dialect("psycopg", _percent, _run),
     "psycopg2": Dialect("psycopg2", _percent, _run),
+    "pymysql": Dialect("PyMySQL", _percent, _run),
+    "mysqldb": Dialect("mysqlclient", _percent, _run),
+    "mysqlconnector": Dialect("mysql-connector", _percent, _run),
 }
 TASKS: dict[str, Dialect[RunAwaited]] = {
     "aiosqlite": Dialect("aiosqlite", _question, _await),
     "psycopg": Dialect("psycopg", _percent, _await),
     "asyncpg": Dialect("asyncpg", _dollar, _fetch),
+    "asyncmy": Dialect("asyncmy", _percent, _await_cursor),
+    "aiomysql": Dialect("aiomysql", _percent, _await_cursor),
 }
