@@ -109,6 +109,7 @@ def test_the_lowest_and_highest_values_are_accepted(name: str, value: int) -> No
 WHOLE_1 = "a whole number from 1 up"
 WHOLE_0 = "a whole number from 0 up"
 ABOVE_0 = "a duration above 0"
+ABOVE_0_OR_AUTO = f"{ABOVE_0}, or 'auto'"
 FULL = "'wait' or 'overflow' or 'reject'"
 NAME = "printable text without a password"
 REFUSED: list[tuple[str, tuple[object, ...], str, str]] = [
@@ -117,7 +118,7 @@ REFUSED: list[tuple[str, tuple[object, ...], str, str]] = [
     ("min_idle", (-1, None, True, "0"), WHOLE_0, "0"),
     ("max_lifetime", (0, "0", "0s", 0.0), ABOVE_0, "'1h', or None for no limit"),
     ("max_idle_time", (0, "0s"), ABOVE_0, "'15m', or None for no limit"),
-    ("keepalive", (0, "0s"), ABOVE_0, "'30s', or None for never"),
+    ("keepalive", (0, "0s"), ABOVE_0_OR_AUTO, "'30s', or None for never"),
     ("connect_timeout", (0, "0s", None), ABOVE_0, "'5s'"),
     ("warn_held", (0, "0s"), ABOVE_0, "'30s', or None for never"),
     ("max_waiting", (-1, True, "1"), WHOLE_0, "100, or None for no limit"),
@@ -345,6 +346,8 @@ TEXTS: list[tuple[str, str, object]] = [
     ("max_lifetime", "1h30m", 5400.0),
     ("max_idle_time", "15m", 900.0),
     ("keepalive", "none", None),
+    ("keepalive", "auto", "auto"),
+    ("keepalive", "AUTO", "auto"),
     ("ping_after", "0", 0.0),
     ("timeout", "250ms", 0.25),
     ("connect_timeout", "2s", 2.0),
@@ -362,7 +365,7 @@ BAD_TEXTS = [
     ("max_open", "", f"must be {WHOLE_1}, got ''; write 25, or None for no limit"),
     ("min_idle", "none", f"must be {WHOLE_0}, got 'none'; write 0"),
     ("timeout", "30", "a duration in text needs a unit, got '30'; write '30s' for seconds"),
-    ("keepalive", "0", f"must be {ABOVE_0}, got '0'; write '30s', or None for never"),
+    ("keepalive", "0", f"must be {ABOVE_0_OR_AUTO}, got '0'; write '30s', or None for never"),
     ("on_full", "drop", f"must be {FULL}, got 'drop'; write 'wait'"),
 ]
 

@@ -151,6 +151,12 @@ class PoolBase(Generic[C]):
         if options.reset is not None and self._hooks.reset is None:
             text = f"reset: {self._connector!r} cannot reset a session, got {options.reset!r}; leave it out"
             raise ConfigError(text)
+        if options.keepalive == "auto" and self._hooks.idle_timeout is None:
+            text = (
+                f"keepalive: {self._connector!r} cannot ask its server for a time-out, got 'auto'; "
+                "write a duration such as '30s'"
+            )
+            raise ConfigError(text)
 
     def _adopt(self, *, stacklevel: int) -> None:
         """Draw the consequences of new options."""

@@ -254,6 +254,8 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         pool._meet(connection)
         slot.watch = _watch(pool, slot)
         slot.hold = pool._hold(slot)
+        if pool._options.keepalive == "auto" and core.learned_in != core.generation:
+            yield from _learn(pool, slot)
     except GeneratorExit:  # nobody drives this job any more
         _under_lock(pool, core.dial_failed, slot, None)
         raise
@@ -264,6 +266,14 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
             raise
     else:
         _under_lock(pool, core.dialed, slot, connection)
+
+
+def _learn(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
+    """Ask the server after how long it hangs up on the idle."""
+    ask = pool._hooks.idle_timeout
+    if ask is not None:
+        limit = yield partial(pool._talk, ask, slot, pool._options.connect_timeout)
+        _under_lock(pool, pool._core.learn, limit)
 
 
 def close(pool: PoolBase[Any], slot: Slot) -> Steps[None]:

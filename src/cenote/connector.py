@@ -20,6 +20,8 @@ When each hook is called, and what it may do::
     transaction     yes     pool.transaction(): a context manager that commits or rolls back
     socket_tells    -       (a flag) nobody but the peer closes an idle connection: on acquire the
                             socket alone is asked, and is_alive only if there is something to see
+    idle_timeout    yes     with keepalive="auto", on the first connection and on the first after a death:
+                            seconds after which the server hangs up on an idle one, None if never
     terminate       no      cut off without a word: after close(timeout=), a dead loop, a hung peer
 """
 
@@ -70,6 +72,7 @@ OPTIONAL = (
     "reset",
     "transaction",
     "terminate",
+    "idle_timeout",
 )
 
 
@@ -87,6 +90,7 @@ class Hooks(Generic[C]):
     reset: Callable[[C], Any] | None = None
     transaction: Callable[[C], Any] | None = None
     terminate: Callable[[C], None] | None = None
+    idle_timeout: Callable[[C], Any] | None = None
     socket_tells: bool = False
 
     @classmethod

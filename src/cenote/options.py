@@ -27,6 +27,7 @@ from cenote.errors import ConfigError
 
 OnFull = Literal["wait", "overflow", "reject"]
 Reset = Literal["session"]
+Auto = Literal["auto"]
 
 
 class OptionsDict(TypedDict, total=False):
@@ -37,7 +38,7 @@ class OptionsDict(TypedDict, total=False):
     min_idle: int
     max_lifetime: Duration | None
     max_idle_time: Duration | None
-    keepalive: Duration | None
+    keepalive: Duration | Auto | None
     ping_after: Duration | None
     timeout: Duration | None
     connect_timeout: Duration
@@ -78,8 +79,10 @@ class Options:
     max_idle_time: float | None = 900.0
     """Idle for longer, it is closed: what a burst opened is given back before a server cuts it off."""
 
-    keepalive: float | None = None
-    """How often an idle connection is pinged, for firewalls that cut off the silent. None is never."""
+    keepalive: float | Auto | None = None
+    """How often an idle connection is pinged, for those who cut off the silent. None is never.
+
+    ``"auto"`` asks the server for its own time-out and pings twice as often."""
 
     ping_after: float | None = 60.0
     """Idle for longer, it is pinged on acquire: some deaths leave no trace. None is never, 0 always."""
@@ -253,6 +256,13 @@ def _length(example: str, *, zero: bool = False) -> _Kind:
     return _Kind(check, f"a duration {'from' if zero else 'above'} 0", repr(example), "DURATION")
 
 
+def _length_or(word: str, length: _Kind) -> _Kind:
+    def check(value: object, label: str) -> object:
+        return word if isinstance(value, str) and value.lower() == word else length.check(value, label)
+
+    return _Kind(check, f"{length.want}, or {word!r}", length.example, length.metavar)
+
+
 def _choice(*words: str) -> _Kind:
     def check(value: object, _: str) -> object:
         return value if isinstance(value, str) and value in words else None
@@ -305,7 +315,11 @@ _SPECS = {
         _length("1h"), "age at which a connection is replaced", "no limit", "conn_max_lifetime"
     ),
     "max_idle_time": _Spec(_length("15m"), "idle for longer, a connection is closed", "no limit"),
-    "keepalive": _Spec(_length("30s"), "how often an idle connection is pinged", "never"),
+    "keepalive": _Spec(
+        _length_or("auto", _length("30s")),
+        "how often an idle connection is pinged; auto is below the server's time-out",
+        "never",
+    ),
     "ping_after": _Spec(_length("60s", zero=True), "idle for longer, it is pinged on acquire", "never"),
     "timeout": _Spec(
         _length("30s", zero=True), "longest wait for a connection, dialing included", "no limit"

@@ -257,7 +257,7 @@ class Reference(Book):
             self.close(conn, "max_idle_time")
 
     def keep_alive(self, ping: Callable[[int], None]) -> None:
-        assert self.options.keepalive
+        assert isinstance(self.options.keepalive, float)
         self.keepalive_at = self.now + self.options.keepalive / KEEPALIVE_STEPS
         enough = self.options.keepalive * (1 - self.jitter / KEEPALIVE_STEPS)
         for place in self.places.values():

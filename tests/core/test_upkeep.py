@@ -239,6 +239,38 @@ def test_a_shorter_keepalive_counts_at_once() -> None:
     assert face.pings == [slot]
 
 
+def test_the_keepalive_that_is_found_out_is_half_the_servers_patience() -> None:
+    face = Face(keepalive="auto", max_idle_time=None, max_lifetime=None)
+    [slot] = face.fill(1)
+    face.advance(31.0)
+    face.turn()
+    assert face.pings == [], "nothing is known yet"
+    face.run(face.core.learn, 60.0)
+    assert face.core.planned <= face.now
+    face.turn()
+    assert face.pings == [slot]
+
+
+def test_a_server_that_waits_for_ever_needs_no_pings() -> None:
+    face = Face(keepalive="auto", max_idle_time=None, max_lifetime=None)
+    face.fill(1)
+    face.run(face.core.learn, 0.0)
+    assert face.due() == NEVER
+
+
+def test_an_answer_that_comes_after_auto_was_changed_counts_when_it_is_asked_for_again() -> None:
+    face = Face(keepalive="auto", max_idle_time=None, max_lifetime=None)
+    [slot] = face.fill(1)
+    face.resize(keepalive=3600)
+    face.run(face.core.learn, 60.0)
+    face.advance(31.0)
+    face.turn()
+    assert face.pings == []
+    face.resize(keepalive="auto")
+    face.turn()
+    assert face.pings == [slot]
+
+
 def test_min_idle_are_dialed_as_soon_as_anything_happens() -> None:
     face = Face(min_idle=3, max_connecting=10)
     face.lane()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cenote import AsyncPool, Pool, _crew, _upkeep
+from cenote import AsyncPool, ConfigError, Pool, _crew, _upkeep
 from cenote.testing import SAFETY, AsyncScriptedConnector, EventLog, ScriptedConnector
 
 
@@ -165,3 +165,29 @@ def test_upkeep_says_when_to_come_again() -> None:
     now += 59
     assert _upkeep.turn(pool) == 1
     pool.close()
+
+
+def test_keepalive_auto_needs_a_connector_that_can_ask() -> None:
+    with pytest.raises(ConfigError, match=r"keepalive: .* cannot ask .* got 'auto'; write a duration"):
+        Pool(ScriptedConnector(), keepalive="auto")
+    pool = Pool(ScriptedConnector())
+    with pytest.raises(ConfigError, match="keepalive"):
+        pool.resize(keepalive="auto")
+    assert pool.options.keepalive is None
+
+
+def test_the_server_is_asked_once_and_again_after_a_death() -> None:
+    class Telling(ScriptedConnector):
+        asked = 0
+
+        def idle_timeout(self, _: object) -> float:
+            self.asked += 1
+            return 60.0
+
+    connector = Telling()
+    with Pool(connector, keepalive="auto") as pool:
+        with pool.connection(), pool.connection():
+            assert connector.asked == 1
+        pool._core.generation += 1
+        with pool.connection(), pool.connection(), pool.connection():
+            assert connector.asked == 2

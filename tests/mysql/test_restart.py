@@ -113,3 +113,15 @@ async def test_a_caller_learns_that_the_server_is_down_and_is_served_once_it_is_
         assert not isinstance(caught.value.__cause__, cenote.Error)
         await world.aside(own_place.server.start)
         await query(pool, 1)
+
+
+@in_worlds(WORLDS)
+async def test_keepalive_found_out_by_asking_keeps_the_server_from_hanging_up(
+    world: World, impatient: Place
+) -> None:
+    async with entered(impatient.pool(world, max_open=3, keepalive="auto")) as pool:
+        numbers = await fill(pool, 3)
+        await world.aside(impatient.server.sleep, 2.2)
+        assert sorted(await fill(pool, 3)) == sorted(numbers)
+        stats = pool.stats()
+        assert (stats.connect_count, stats.dead_on_acquire, stats.dead_on_keepalive) == (3, 0, 0)

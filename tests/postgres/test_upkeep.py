@@ -7,6 +7,7 @@ from time import monotonic
 import pytest
 
 import cenote
+from tests.conftest import MakePostgres
 from tests.postgres.conftest import Log, Place, stopped
 from tests.postgres.worlds import WORLDS, World, ask, done, entered, fill, in_worlds, pid_of, query
 from tests.servers.home import free_port
@@ -166,3 +167,33 @@ async def test_ping_of_a_port_where_nobody_listens_says_refused(world: World) ->
     async with entered(world.pool(f"{world.scheme}://app:s3cret@127.0.0.1:{port}/app")) as pool:
         with pytest.raises(cenote.ConnectError, match=f"(?s){port}.*refused|Connect call failed.*{port}"):
             await done(pool.ping())
+
+
+@pytest.fixture
+def impatient(make_postgres: MakePostgres) -> Place:
+    """A place whose server ends sessions that were idle for half a second."""
+    server = make_postgres()
+    with server.admin() as admin:
+        admin.execute("alter role app set idle_session_timeout = '500ms'")
+    return Place(server, "impatient")
+
+
+@in_worlds(WORLDS)
+async def test_keepalive_found_out_by_asking_keeps_the_server_from_hanging_up(
+    world: World, impatient: Place
+) -> None:
+    async with entered(impatient.pool(world, max_open=3, keepalive="auto")) as pool:
+        pids = await fill(pool, 3)
+        with impatient.server.admin() as admin:
+            await world.aside(admin.execute, "select pg_sleep(1.5)")
+        assert sorted(await fill(pool, 3)) == sorted(pids)
+        stats = pool.stats()
+        assert (stats.connect_count, stats.dead_on_acquire, stats.dead_on_keepalive) == (3, 0, 0)
+
+
+@in_worlds(WORLDS)
+async def test_a_server_without_a_time_out_is_not_pinged(world: World, place: Place) -> None:
+    async with entered(place.pool(world, max_open=1, keepalive="auto")) as pool:
+        await fill(pool, 1)
+        assert pool._core.keepalive == float("inf")
+        assert pool.options.keepalive == "auto"

@@ -54,6 +54,8 @@ class Ledger:
         "ids",
         "keepalive",
         "keepalive_at",
+        "learned",
+        "learned_in",
         "lanes",
         "last_error",
         "lifetime",
@@ -109,6 +111,8 @@ class Ledger:
         self.last_error: BaseException | None = None
         self.planned = NEVER  # when upkeep will look next
         self.keepalive_at = 0.0
+        self.learned = NEVER  # the interval of keepalive="auto", once the server has been asked
+        self.learned_in = -1  # the generation in which it was
         # Every place is taken, under one lane, and the queue is open: then a caller can only join the end
         # of the queue, and what is returned can only go to its head.
         self.saturated = False
@@ -131,7 +135,7 @@ class Ledger:
         self.min_idle = options.min_idle
         self.lifetime = options.max_lifetime or NEVER
         self.idle_time = options.max_idle_time or NEVER
-        self.keepalive = options.keepalive or NEVER
+        self.keepalive = self.learned if options.keepalive == "auto" else options.keepalive or NEVER
         self.warn_held = options.warn_held or NEVER
         self.ping_after: float = NEVER if options.ping_after is None else options.ping_after
         self.quiet = min(self.ping_after, self.idle_time)

@@ -25,6 +25,9 @@ OVERDUE_GRACE = 1.0
 KEEPALIVE_STEPS = 16
 """Keepalive looks at the idle ones this often per interval, which spreads the pings."""
 
+KEEPALIVE_SHARE = 0.5
+"""How much of the server's time-out ``keepalive="auto"`` lets pass: a ping may be late, or late to arrive."""
+
 BATCH = 64
 
 
@@ -108,6 +111,16 @@ class Upkeep(Settling):
             slot.overdue = True
             self.overdue += 1
             self._failed(slot, TimeoutError(f"no answer to a dial within {patience:g} s"), now)
+
+    def learn(self, idle_timeout: float | None, now: float) -> Todo:
+        """Set the interval of ``keepalive="auto"`` below the time after which the server hangs up."""
+        self.learned = idle_timeout * KEEPALIVE_SHARE if idle_timeout else NEVER
+        self.learned_in = self.generation
+        if self.options.keepalive == "auto":
+            self.keepalive = self.learned
+            self.keepalive_at = 0.0
+            self.replan = True
+        return self.settle(now)
 
     def _keep_alive(self, now: float) -> None:
         self.keepalive_at = now + self.keepalive / KEEPALIVE_STEPS

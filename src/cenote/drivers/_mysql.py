@@ -138,6 +138,10 @@ class BlockingMySQL(MySQL):
         if session is not None:
             kill(self, session, query_only=True)
 
+    def idle_timeout(self, connection: Any) -> float:
+        """Ask after how many seconds the server hangs up on an idle session."""
+        return float(self._ask(connection, IDLE_TIMEOUT)[0][0])
+
     def _open(self, timeout: float, **limits: float) -> Any:
         raise NotImplementedError
 
@@ -172,6 +176,7 @@ def kill(connector: BlockingMySQL, session: Session, *, query_only: bool) -> Non
             extra.close()
 
 
+IDLE_TIMEOUT = "SELECT @@wait_timeout"
 UPTIME = "SHOW GLOBAL STATUS LIKE 'Uptime'"
 
 

@@ -15,6 +15,7 @@ from cenote import _sockets
 from cenote.drivers._common import async_transaction
 from cenote.drivers._mysql import (
     AUTOCOMMIT,
+    IDLE_TIMEOUT,
     IN_TRANSACTION,
     KILL_SECONDS,
     RESET_CONNECTION,
@@ -55,6 +56,11 @@ class AsyncMySQL(MySQL):
         session = self._sessions.get(connection)
         if session is not None:
             await kill(self, session, query_only=True)
+
+    @staticmethod
+    async def idle_timeout(connection: Any) -> float:
+        """Ask after how many seconds the server hangs up on an idle session."""
+        return float((await _ask(connection, IDLE_TIMEOUT))[0][0])
 
     @classmethod
     def fileno(cls, connection: Any) -> int | None:

@@ -17,6 +17,9 @@ IN_TRANSACTION = 2
 IN_ERROR = 3
 UNKNOWN = 4
 
+# In milliseconds; there since PostgreSQL 14.
+IDLE_TIMEOUT = "select setting::float8 / 1000 from pg_settings where name = 'idle_session_timeout'"
+
 
 def check_conninfo(
     conninfo: str, parse: Callable[..., Any], error: type[Exception], parameters: dict[str, Any] | None = None

@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
 from cenote import _sockets
-from cenote.drivers._postgresql import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, UNKNOWN, check_conninfo
+from cenote.drivers._postgresql import (
+    ACTIVE,
+    IDLE,
+    IDLE_TIMEOUT,
+    IN_ERROR,
+    IN_TRANSACTION,
+    UNKNOWN,
+    check_conninfo,
+)
 from cenote.drivers._urls import Reader, take_parameters, whole_or_none, with_scheme
 from cenote.options import redact
 
@@ -139,6 +147,15 @@ class PsycopgConnector(_Shared):
             connection.rollback()
 
     @staticmethod
+    def idle_timeout(connection: psycopg.Connection[TupleRow]) -> float | None:
+        """Ask after how many seconds the server hangs up on an idle session; None before PostgreSQL 14."""
+        cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+        found = cursor.execute(IDLE_TIMEOUT, prepare=False).fetchone()
+        if not connection.autocommit:
+            connection.rollback()
+        return None if found is None else found[0]
+
+    @staticmethod
     def rollback(connection: psycopg.Connection[TupleRow]) -> None:
         """Roll back what was left open."""
         connection.rollback()
@@ -189,6 +206,15 @@ class AsyncPsycopgConnector(_Shared):
         await connection.execute("", prepare=False)
         if not connection.autocommit:
             await connection.rollback()
+
+    @staticmethod
+    async def idle_timeout(connection: psycopg.AsyncConnection[TupleRow]) -> float | None:
+        """Ask after how many seconds the server hangs up on an idle session; None before PostgreSQL 14."""
+        cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+        found = await (await cursor.execute(IDLE_TIMEOUT, prepare=False)).fetchone()
+        if not connection.autocommit:
+            await connection.rollback()
+        return None if found is None else found[0]
 
     @staticmethod
     async def rollback(connection: psycopg.AsyncConnection[TupleRow]) -> None:
