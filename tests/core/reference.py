@@ -109,10 +109,10 @@ class Reference(Book):
         self.settle()
 
     def give_up_check(self, wait: Wait, *, asked: bool) -> None:
+        assert wait.conn is not None
         if asked:
-            self.lose(wait)
+            self.close(wait.conn, "dead")
         else:
-            assert wait.conn is not None
             self.give_back(wait.conn)
         wait.state, wait.conn = "gone", None
         self.timeouts += 1

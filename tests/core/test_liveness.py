@@ -125,7 +125,7 @@ def test_a_death_in_a_pool_closed_meanwhile_refuses_the_caller() -> None:
     assert face.stats().closing == 0
 
 
-def test_a_check_that_took_too_long_closes_the_connection() -> None:
+def test_a_check_that_took_its_caller_too_long_closes_the_connection_and_doubts_no_other() -> None:
     face = Face()
     [slot] = face.fill(1)
     caller = face.ask(suspicious=True)
@@ -133,7 +133,7 @@ def test_a_check_that_took_too_long_closes_the_connection() -> None:
     assert slot.state is State.CLOSING
     assert caller.slot is None
     assert face.stats().timeout_count == 1
-    assert face.core.generation == 1
+    assert face.core.generation == 0
 
 
 def test_a_check_without_time_to_ask_keeps_the_connection_as_cold_as_it_was() -> None:

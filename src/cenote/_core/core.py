@@ -99,9 +99,14 @@ class Core(Upkeep):
         return self.settle(now)
 
     def give_up_check(self, waiter: Waiter, now: float, *, asked: bool = True) -> Todo:
-        """Close the connection whose check did not end in time; keep it if it was not even asked."""
+        """Close the connection whose check did not end in time; keep it if it was not even asked.
+
+        The time was this caller's, and may have been short: that says nothing of the other connections.
+        """
         if asked:
-            self._lose(waiter, now)
+            slot, waiter.slot = waiter.slot, None
+            assert slot is not None
+            self._close(slot, "dead", now)
         else:
             self._give_back(waiter, now)
         self.timeouts += 1
