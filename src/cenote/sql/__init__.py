@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ._asyncio import AsyncConn, AsyncDB, AsyncRows, AsyncStmt, AsyncTx, open_async
-from ._threads import DB, Conn, Rows, Stmt, Tx, open
+from .db import DB, AsyncDB, open, open_async
 from .dialect import Column, Dialect, Pep249, Result
 from .row import Row
+from .rows import AsyncRows, Rows
+from .stmt import AsyncStmt, Stmt
+from .tx import AsyncConn, AsyncTx, Conn, Tx
 
 __all__ = [
     "DB",

@@ -90,7 +90,13 @@ class TxBase(Held):
         self._current()
         if self._deadline <= self._handle.pool._clock():
             yield from expire(self)
-        return (yield from super()._enter(site, timeout, min(deadline, self._deadline)))
+        session = yield from super()._enter(site, timeout, min(deadline, self._deadline))
+        if self._handle.dialect.is_over(session.connection):
+            _end(self, "the database has ended it, after an error or by a statement in it")
+            yield from _undo(session)
+            yield from _let_go(self, session, None)
+            self._current()
+        return session
 
     @property
     def done(self) -> bool:

@@ -83,6 +83,8 @@ class Reader:
         self.row = row_class(dialect.names(source))
         if not self._more:
             yield from self._look_behind()
+        elif call.stream is False:  # whatever the driver makes of it
+            yield from self._fetch_rest()
 
     def _fetch(self) -> Steps[None]:
         self._asked = True
@@ -152,13 +154,16 @@ class Reader:
         """Read what is left into memory, so that the connection can carry something else."""
         session = self.session
         assert session is not None
+        yield from self._fetch_rest()
+        self.detach()
+        session.vacate()
+
+    def _fetch_rest(self) -> Steps[None]:
         while self._more:
             here = self.rows
             yield from self._fetch()
             here.extend(self.rows)
             self.rows = here  # the list that is being iterated over goes on growing
-        self.detach()
-        session.vacate()
 
 
 def start(owner: Owner, site: Site, timeout: Duration | None, call: Call) -> Steps[Reader]:

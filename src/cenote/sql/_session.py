@@ -10,6 +10,7 @@ import weakref
 from _thread import LockType, allocate_lock
 from collections.abc import Callable
 from functools import partial
+from sys import _getframe
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -37,6 +38,12 @@ Site = tuple[int, CodeType, int]
 def site_of(frame: FrameType) -> Site:
     """Note a frame without keeping it."""
     return id(frame), frame.f_code, frame.f_lasti
+
+
+def caller() -> Site:
+    """Note who awaits the coroutine that asks; at its first step that is the frame below it."""
+    frame = _getframe(1)
+    return site_of(frame.f_back or frame)
 
 
 class Handle:
@@ -90,12 +97,14 @@ class Handle:
         given: Any = params or None
         if len(params) == 1 and isinstance(params[0], dict) and self.dialect.named:
             given = params[0]
+        # What the handle was told about preparing outweighs a statement's wish: behind a proxy it must.
+        keep = False if self.prepare is False else prepare
         if interpolate is None:
             interpolate = None if prepare else self.interpolate
         else:
-            self.dialect.check(interpolate=interpolate, prepare=prepare)
-        # What the handle was told about preparing outweighs a statement's wish: behind a proxy it must.
-        keep = False if self.prepare is False else prepare
+            self.dialect.check(interpolate=interpolate, prepare=keep)
+        if interpolate is False and keep is None and given is not None and self.dialect.binds_prepared:
+            keep = True
         return Call(sql, given, interpolate, keep, stream)
 
 

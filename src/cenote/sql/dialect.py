@@ -112,6 +112,8 @@ class Dialect:
     """Who puts the parameters in: the driver into the text, the server, or as one asks."""
     prepares: ClassVar[bool] = True
     """Whether a statement can be kept by the server and used again; if not, a `Stmt` is a mere name."""
+    binds_prepared: ClassVar[bool] = False
+    """Whether the server binds only for statements that are prepared, so that the others are pasted."""
     named: ClassVar[bool] = True
     """Whether parameters can be a mapping of names."""
     keeps_deadlines: ClassVar[bool] = False
@@ -188,6 +190,10 @@ class Dialect:
         """Roll back."""
         raise NotImplementedError
 
+    def is_over(self, connection: Any) -> bool:  # noqa: ARG002 - the contract's
+        """Whether a transaction that was begun has ended by itself: what follows would be on its own."""
+        return False
+
     def is_cancelled(self, error: BaseException) -> bool:  # noqa: ARG002 - the contract's
         """Whether this is how the server says that it stopped the statement as asked."""
         return False
@@ -205,6 +211,10 @@ class Dialect:
             )
         if interpolate is False and self.binds == "client":
             raise ConfigError(f"interpolate: {who} can only paste parameters itself; leave it out")
+        if interpolate is False and prepare is False and self.binds_prepared:
+            raise ConfigError(
+                f"interpolate: {who} has the server bind only what is prepared; leave out prepare=False"
+            )
         if prepare and not self.prepares:
             raise ConfigError(f"prepare: {who} cannot prepare on the server; leave it out")
         if interpolate and prepare:

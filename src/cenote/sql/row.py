@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from enum import Enum
 from functools import lru_cache
 from typing import Any, ClassVar, SupportsIndex, TypeVar, overload
+from uuid import UUID
 
 from cenote.errors import Error
 
 T = TypeVar("T")
+
+_PLAIN = (int, float, str, bytes, Decimal, UUID, Enum)
 
 
 class Row(tuple[Any, ...]):
@@ -76,7 +81,7 @@ def converter(cls: type[T], names: tuple[str, ...]) -> Callable[[tuple[Any, ...]
 
     A dataclass gets its fields by name, whatever the order; columns that it has no field for are left
     out. A class that is no dataclass gets all columns as keyword arguments. `int`, `str` and the like
-    take the only column there is.
+    take the only column there is, and so do classes made from them.
 
     Raises:
         Error: the result lacks a field that has no default, or has several columns for one plain value.
@@ -91,7 +96,7 @@ def converter(cls: type[T], names: tuple[str, ...]) -> Callable[[tuple[Any, ...]
             )
         chosen = [(name, position) for position, name in enumerate(names) if name in fields]
         return lambda row: cls(**{name: row[position] for name, position in chosen})
-    if cls.__module__ == "builtins":
+    if cls.__module__ == "builtins" or issubclass(cls, _PLAIN):
         if len(names) != 1:
             raise Error(
                 f"as_type: {cls.__name__} takes one column, the result has {len(names)}: {', '.join(names)}"
