@@ -82,6 +82,8 @@ class TxBase(Held):
     _timeout: Duration | None
 
     def _current(self) -> Session:
+        if self._session is not None and self._parent is not None and self._parent._session is None:
+            _end(self, "its connection was given back, so it was rolled back")
         if self._session is None:
             raise TxDone(f"Tx: {self._ended}")
         return self._session

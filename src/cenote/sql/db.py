@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from sys import _getframe
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -13,6 +14,7 @@ from cenote._threads import Lease, Pool, run
 from cenote.connector import AsyncConnector, Connector
 from cenote.durations import Duration
 from cenote.errors import NoRows
+from cenote.events import Listener
 from cenote.options import Options, OptionsDict
 
 from . import _held
@@ -112,6 +114,8 @@ def open(
     *,
     interpolate: bool | None = None,
     prepare: bool | None = None,
+    listener: Listener | None = None,
+    clock: Callable[[], float] = monotonic,
     **options: Unpack[OptionsDict],
 ) -> DB:
     """Open a database for threads. Makes no connection: `DB.ping` verifies that there is one to be had.
@@ -121,6 +125,8 @@ def open(
         interpolate: have the driver paste parameters into every statement (True: one round trip, nothing
             kept on the server) or have the server bind them (False); None leaves each driver its own way.
         prepare: False never prepares on the server: for a PgBouncer before 1.21 in transaction mode.
+        listener: called with each `Event` of the pool; see `Pool`.
+        clock: monotonic seconds; for tests.
         **options: see `Options`.
 
     Raises:
@@ -128,7 +134,7 @@ def open(
         TypeError: there is no such option.
     """
     target, asked = take_handle_options(target, {"interpolate": interpolate, "prepare": prepare})
-    pool: Pool[Any] = Pool(target, **options)
+    pool: Pool[Any] = Pool(target, listener=listener, clock=clock, **options)
     handle = Handle(pool, ThreadLimit, Lease.__exit__, **asked)
     db = DB()
     db._handle, db.pool = handle, pool
@@ -185,11 +191,13 @@ def open_async(
     *,
     interpolate: bool | None = None,
     prepare: bool | None = None,
+    listener: Listener | None = None,
+    clock: Callable[[], float] = monotonic,
     **options: Unpack[OptionsDict],
 ) -> AsyncDB:
     """Open a database for asyncio. A plain call that makes no connection. See `open`."""
     target, asked = take_handle_options(target, {"interpolate": interpolate, "prepare": prepare})
-    pool: AsyncPool[Any] = AsyncPool(target, **options)
+    pool: AsyncPool[Any] = AsyncPool(target, listener=listener, clock=clock, **options)
     handle = Handle(pool, TaskLimit, AsyncLease.__aexit__, **asked)
     db = AsyncDB()
     db._handle, db.pool = handle, pool
