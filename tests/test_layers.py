@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import cenote
+import cenote.testing
 
 PACKAGE = Path(cenote.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -19,6 +21,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 CORE_MAY = {"options", "errors", "stats", "events", "durations"}
 # The order of the house: a room imports only from rooms to its left.
 ORDER = ["_core", "_sockets", "_waiters", "_explain", "_steps", "_pool"]
+# Of the drivers' rooms, what needs no driver: reading a URL, the registry, and PEP 249's connector, for which
+# the user brings the driver along.
+DRIVERLESS = {"drivers._registry", "drivers._urls", "drivers.dbapi"}
 FACES = {"_threads", "_asyncio"}
 DATA = {"options", "errors", "stats", "events", "durations", "connector", "_deadline", "secrets", "_secrets"}
 
@@ -121,15 +126,32 @@ def test_nothing_imports_the_command_line(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_nothing_imports_a_driver_before_it_is_asked_for(path: Path) -> None:
-    if room(name_of(path)) in {"drivers", "cli"}:
+    if room(name_of(path)) in {"drivers", "dialects", "cli"}:
         return
-    # PEP 249's connector needs no driver: the user brings one along.
-    assert {one for one in imports(path) if room(one) == "drivers"} <= {"drivers.dbapi"}
+    assert {one for one in imports(path) if room(one) in {"drivers", "dialects"}} <= DRIVERLESS
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "testing.py"], ids=relative)
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_a_dialect_is_imported_by_its_connector_when_it_is_asked_for(path: Path) -> None:
+    if room(name_of(path)) == "dialects":
+        return
+    assert "dialects" not in {room(name) for name in imports(path)}
+    if room(name_of(path)) != "drivers":
+        assert "dialects" not in {room(name) for name in imports(path, lazy=True)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_the_pool_does_not_know_the_handle(path: Path) -> None:
+    # The package's own file shows it, the connectors of SQL name their dialects, the suite proves them.
+    above = {"sql", "dialects", "testing", "cli", "__init__"}
+    if room(name_of(path) or "__init__") in above:
+        return
+    assert "sql" not in {room(name) for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(name_of(path)) != "testing"], ids=relative)
 def test_nothing_but_tests_imports_the_fakes(path: Path) -> None:
-    assert "testing" not in set(imports(path, lazy=True))
+    assert "testing" not in {room(name) for name in imports(path, lazy=True)}
 
 
 def fresh(program: str) -> list[str]:
@@ -149,9 +171,12 @@ def test_the_package_needs_the_standard_library_alone() -> None:
 def test_an_import_of_the_package_imports_no_driver_and_no_command_line() -> None:
     loaded = fresh("import cenote; print(*[name for name in sys.modules if name.startswith('cenote.')])")
     drivers = {name for name in loaded if name.startswith("cenote.drivers.")}
-    assert drivers <= {f"cenote.drivers.{name}" for name in ("dbapi", "_unknown", "_common", "_urls")}
-    assert not [name for name in loaded if name.startswith("cenote.cli")]
-    assert "cenote.testing" not in loaded
+    assert drivers <= {
+        f"cenote.drivers.{name}" for name in ("dbapi", "_registry", "_unknown", "_common", "_urls")
+    }
+    assert not [
+        name for name in loaded if name.startswith(("cenote.cli", "cenote.dialects", "cenote.testing"))
+    ]
 
 
 def test_an_import_of_the_package_starts_no_thread() -> None:
@@ -183,13 +208,22 @@ def test_all_names_everything_public() -> None:
     assert found - {"__all__"} == set(cenote.__all__)
 
 
-@pytest.mark.parametrize("name", ["testing", "errors"])
-def test_public_modules_say_what_is_public(name: str) -> None:
-    module = import_module(f"cenote.{name}")
-    public = {
+def public(module: ModuleType) -> set[str]:
+    """What a module defines without an underscore."""
+    return {
         key
         for key, value in vars(module).items()
         if not key.startswith("_") and getattr(value, "__module__", None) == module.__name__
     }
+
+
+@pytest.mark.parametrize("name", ["errors", "sql"])
+def test_public_modules_say_what_is_public(name: str) -> None:
+    module = import_module(f"cenote.{name}")
     declared = getattr(module, "__all__", None)
-    assert declared is None or public <= set(declared)
+    assert declared is None or public(module) <= set(declared)
+
+
+@pytest.mark.parametrize("name", ["_events", "_fakes"])
+def test_every_fake_is_public(name: str) -> None:
+    assert public(import_module(f"cenote.testing.{name}")) <= set(cenote.testing.__all__)

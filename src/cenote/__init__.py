@@ -7,6 +7,7 @@ from ._deadline import timeout
 from ._explain import Holder
 from ._threads import Lease, Pool
 from .connector import AsyncConnector, Connector
+from .drivers._registry import register, schemes
 from .drivers.dbapi import DBAPIConnector as dbapi  # noqa: N813 - reads as a function: cenote.dbapi(module, ...)
 from .errors import (
     ConfigError,
@@ -59,5 +60,7 @@ __all__ = [
     "dbapi",
     "open",
     "open_async",
+    "register",
+    "schemes",
     "timeout",
 ]

@@ -396,3 +396,34 @@ async def test_an_aiosqlite_connection_left_open_does_not_keep_the_interpreter_f
     connection = await connector.connect(TIMEOUT)
     assert connection._thread.daemon
     await connector.close(connection)
+
+
+def test_a_closed_connection_holds_no_lock_though_a_cursor_of_it_lives(tmp_path: Path) -> None:
+    connector = SQLiteConnector(tmp_path / "app.db", busy_timeout=0)
+    first, second = connector.connect(1), connector.connect(1)
+    first.execute("create table orders (id integer)")
+    first.execute("begin immediate")
+    first.executemany("insert into orders values (?)", [(1,), (2,)])
+    cursor = first.execute("select * from orders")
+    cursor.fetchone()
+    connector.close(first)
+    second.execute("insert into orders values (3)")
+    assert second.execute("select count(*) from orders").fetchone() == (1,)
+    del cursor
+    connector.close(second)
+
+
+async def test_a_closed_connection_holds_no_lock_though_a_cursor_of_it_lives_in_asyncio(
+    tmp_path: Path,
+) -> None:
+    connector = AioSQLiteConnector(tmp_path / "app.db", busy_timeout=0)
+    first, second = await connector.connect(1), await connector.connect(1)
+    await first.execute("create table orders (id integer)")
+    await first.execute("begin immediate")
+    await first.executemany("insert into orders values (?)", [(1,), (2,)])
+    cursor = await first.execute("select * from orders")
+    await cursor.fetchone()
+    await connector.close(first)
+    await second.execute("insert into orders values (3)")
+    del cursor
+    await connector.close(second)

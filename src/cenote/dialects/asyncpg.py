@@ -196,8 +196,9 @@ def _ask(connection: Any, ask: Callable[..., Any], *args: Any) -> Steps[Any]:
     """
     try:
         return (yield partial(ask, *args))
-    except asyncpg.InterfaceError:
-        if not connection.is_in_transaction():
+    except (asyncpg.InterfaceError, asyncpg.DataError) as error:
+        # The server's own errors have a severity, and come with the server ready.
+        if getattr(error, "severity", None) is None and not connection.is_in_transaction():
             with suppress(Exception):
                 yield partial(connection.execute, "SELECT 1")
         raise

@@ -8,16 +8,35 @@ declares a cursor for: ``select`` and ``values``.
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, finalize
 
+import psycopg2._psycopg
 import psycopg2.extensions
 
 from cenote.dialects._postgresql import IDLE, TYPES, begin_with
 from cenote.sql.dialect import BATCH, UNKNOWN_COUNT, Batch, Call, Isolation, Pep249, Result, Steps
 
+T = TypeVar("T")
+
 _CURSOR = "cenote_rows"  # only one at a time lies unread on a connection
+
+
+def _find_libpq() -> Any:
+    """Find the functions for cancelling among those that psycopg2 itself is linked to; None if they hide."""
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(psycopg2._psycopg.__file__)
+        library.PQgetCancel.argtypes, library.PQgetCancel.restype = [ctypes.c_void_p], ctypes.c_void_p
+        library.PQcancel.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+        library.PQfreeCancel.argtypes = [ctypes.c_void_p]
+        return library
+    return None
+
+
+_libpq = _find_libpq()
 
 
 class _Stream:
@@ -41,13 +60,26 @@ class Psycopg2Dialect(Pep249):
     binds = "client"
     prepares = False
 
-    @staticmethod
-    def cancel(connection: Any) -> None:
+    def __init__(self) -> None:
+        """Hold no connection's key yet."""
+        self._keys: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+    def within(self, connection: Any, steps: Steps[T], seconds: float) -> Steps[T]:  # noqa: ARG002 - libpq sets no limit
+        """Take the key to a connection while nobody can close it."""
+        if _libpq is not None and connection not in self._keys:
+            self._keys[connection] = key = _libpq.PQgetCancel(connection.pgconn_ptr)
+            finalize(connection, _libpq.PQfreeCancel, key).atexit = False
+        return steps
+
+    def cancel(self, connection: Any) -> None:
         """Send a cancel request; libpq returns when the server has closed that connection.
 
-        libpq sets no limit to that. The caller's deadline holds all the same: its connection is cut off.
+        Not by psycopg2, whose cancel holds the interpreter's lock: while a server out of reach does not
+        answer, all threads would stand still, and nobody could cut the connection off.
         """
-        connection.cancel()
+        words = ctypes.create_string_buffer(256)
+        if _libpq is None or not _libpq.PQcancel(self._keys[connection], words, len(words)):
+            raise OSError("the server could not be asked to cancel")
 
     def is_cancelled(self, error: BaseException) -> bool:
         """By SQLSTATE 57014."""

@@ -3,7 +3,7 @@
 A callable or a PEP 249 module hands over connections of any kind. Where the kind is one this package has
 a connector for, its hooks are used. Of the others this much is looked at, each only where it is there:
 
-- ``close`` or ``aclose``;
+- ``close`` or ``aclose``; a pair of asyncio's reader and writer is closed as such;
 - ``fileno``, if it leads to a real socket;
 - ``closed``, if it is a plain value: true means dead. It does not tell half a conversation from a whole one,
   so there is no `is_broken`: the pool itself distrusts a connection whose use was cut short;
@@ -14,10 +14,13 @@ a connector for, its hooks are used. Of the others this much is looked at, each 
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from importlib import import_module
 from inspect import isawaitable
 from typing import Any
@@ -116,6 +119,11 @@ class Discovering:
 
 def hooks_of(connection: object, *, awaited: bool) -> Hooks[Any]:
     """Find the hooks for one kind of connection by looking at one of them."""
+    if is_stream(connection):
+        return Hooks.of(import_module("cenote.drivers._plain").Streams())
+    if isinstance(connection, socket.socket):
+        found = Hooks.of(import_module("cenote.drivers._plain").Sockets())
+        return replace(found, ping=None) if awaited else found
     for base in type(connection).__mro__:
         known = _KNOWN.get((base.__module__.partition(".")[0], base.__name__))
         if known is not None:
@@ -130,6 +138,16 @@ def hooks_of(connection: object, *, awaited: bool) -> Hooks[Any]:
         rollback=(_async_rollback if awaited else _rollback) if has_rollback else None,
         ping=(_async_ping if awaited else _ping) if is_pep249 else None,
         transaction=(_async_transaction if awaited else _transaction) if is_pep249 else None,
+    )
+
+
+def is_stream(connection: object) -> bool:
+    """Whether it is what `asyncio.open_connection` returns: a reader and a writer."""
+    return (
+        isinstance(connection, tuple)
+        and len(connection) == 2  # noqa: PLR2004 - a pair
+        and isinstance(connection[0], asyncio.StreamReader)
+        and isinstance(connection[1], asyncio.StreamWriter)
     )
 
 
@@ -152,12 +170,19 @@ def fileno(connection: Any) -> int | None:
 
 def close(connection: Any) -> None:
     """Close it by the means it has."""
+    if _is_sqlite(connection):
+        # Closed while a cursor is still alive, as in a traceback, SQLite keeps the transaction and its locks.
+        with suppress(Exception):
+            connection.rollback()
     if hasattr(connection, "close"):
         connection.close()
 
 
 async def async_close(connection: Any) -> None:
     """Close it by the means it has; `aclose` first, where `close` is the deprecated or the blocking one."""
+    if is_stream(connection):
+        await import_module("cenote.drivers._plain").Streams.close(connection)
+        return
     ending = getattr(connection, "aclose", None) or getattr(connection, "close", None)
     if ending is not None:
         await _settled(ending())
@@ -214,7 +239,7 @@ async def _async_ping(connection: Any) -> None:
 @contextmanager
 def _transaction(connection: Any) -> Iterator[None]:
     """PEP 249 begins with the first statement, unless the driver was told otherwise."""
-    _refuse_autocommit(connection)
+    refuse_autocommit(connection)
     try:
         yield
         connection.commit()
@@ -226,7 +251,7 @@ def _transaction(connection: Any) -> Iterator[None]:
 
 @asynccontextmanager
 async def _async_transaction(connection: Any) -> AsyncIterator[None]:
-    _refuse_autocommit(connection)
+    refuse_autocommit(connection)
     try:
         yield
         await _settled(connection.commit())
@@ -236,9 +261,26 @@ async def _async_transaction(connection: Any) -> AsyncIterator[None]:
         raise
 
 
-def _refuse_autocommit(connection: Any) -> None:
-    if _value(connection, "autocommit") is True:
+def refuse_autocommit(connection: Any) -> None:
+    """Refuse a transaction where none would begin.
+
+    Raises:
+        ConfigError: the connection was opened in autocommit, as far as it says so.
+    """
+    if _value(connection, "autocommit") is True or _is_sqlite_in_autocommit(connection):
         raise ConfigError(
             f"transaction: this {type(connection).__qualname__} is in autocommit, where PEP 249 begins none; "
             "open it with autocommit off, or use pool.connection() and SQL"
         )
+
+
+def _is_sqlite(connection: object) -> bool:
+    kinds = type(connection).__mro__
+    return ("sqlite3", "Connection") in [(kind.__module__, kind.__name__) for kind in kinds]
+
+
+def _is_sqlite_in_autocommit(connection: Any) -> bool:
+    """Whether it is SQLite's, and says so in the older of its two ways: by an isolation level of None."""
+    if not _is_sqlite(connection) or _value(connection, "autocommit") is False:
+        return False
+    return connection.isolation_level is None

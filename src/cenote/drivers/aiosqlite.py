@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 if not hasattr(aiosqlite.Connection, "stop"):
     raise ImportError(f"aiosqlite {aiosqlite.__version__} is too old, 0.22.1 is needed")
 
+_AGAIN = 0.005  # seconds, from one attempt to interrupt a statement to the next
 _ROWS_PER_VISIT = 64  # aiosqlite's own default for fetching rows from its thread
 
 
@@ -75,6 +76,13 @@ class Connection(aiosqlite.Connection):
 
         self._tx.put_nowait((None, work))
         return await future
+
+
+async def _end(connection: Connection) -> None:
+    """Roll back and close: a cursor that somebody keeps would keep the file open, and locked."""
+    with suppress(sqlite3.Error, ValueError):  # closed meanwhile
+        await connection.rollback()
+    await connection.close()
 
 
 def _stop(connection: Connection) -> None:
@@ -130,9 +138,12 @@ class AioSQLiteConnector(Database):
     async def close(connection: Connection) -> None:
         """Close it, and wait for its thread to end; a statement nobody waits for is interrupted."""
         if connection._running:
-            if AioSQLiteConnector.is_broken(connection):
+            busy = AioSQLiteConnector.is_broken(connection)
+            closing = asyncio.ensure_future(_end(connection))
+            while busy and not closing.done():  # again and again: what is about to begin does not notice
                 AioSQLiteConnector._interrupt(connection)
-            await connection.close()
+                await asyncio.wait({closing}, timeout=_AGAIN)
+            await closing
             connection._thread.join()  # its last act was to report the end
 
     @staticmethod

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from cenote import _sockets
+from cenote.drivers._postgresql import IDLE_TIMEOUT
 from cenote.drivers._urls import Reader, check_hosts, duration, take_parameters, whole, with_scheme
 from cenote.errors import ConfigError
 from cenote.options import redact
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
+
+    from cenote.sql.dialect import Dialect
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -61,6 +64,13 @@ class AsyncpgConnector:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({redact(self._dsn)!r})"
+
+    @staticmethod
+    def dialect() -> Dialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.asyncpg import AsyncpgDialect  # noqa: PLC0415 - the pool needs none
+
+        return AsyncpgDialect()
 
     async def connect(self, timeout: float) -> Connection:
         """Open one connection.
@@ -128,6 +138,12 @@ class AsyncpgConnector:
     async def ping(connection: Connection) -> None:
         """Ask for the least there is: asyncpg stumbles over the answer to an empty statement."""
         await connection.execute("SELECT 1")
+
+    @staticmethod
+    async def idle_timeout(connection: Connection) -> float | None:
+        """Ask after how many seconds the server hangs up on an idle session; None before PostgreSQL 14."""
+        found: float | None = await connection.fetchval(IDLE_TIMEOUT)
+        return found
 
     @staticmethod
     async def rollback(connection: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from cenote.drivers import _unknown
 from cenote.errors import ConfigError
@@ -43,6 +43,17 @@ class CallableConnector(_unknown.Discovering, Generic[C]):
             raise ConfigError(f"target: {_name(self._fn)} returned a coroutine; use cenote.AsyncPool")
         return _something(connection, self._fn)
 
+    def dialect(self) -> NoReturn:
+        """Refuse: what the function will return is not known when the handle is opened.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"target: nobody knows before the first call what {_name(self._fn)} returns, so cenote cannot "
+            "query through it; give cenote.open a URL or, for any PEP 249 driver, cenote.dbapi(module, ...)"
+        )
+
     def close(self, connection: C) -> None:
         """Close it."""
         _unknown.close(connection)
@@ -77,6 +88,17 @@ class AsyncCallableConnector(_unknown.Discovering, Generic[C]):
         async with asyncio.timeout(timeout):
             connection: C = await opening
             return _something(connection, self._fn)
+
+    def dialect(self) -> NoReturn:
+        """Refuse: what the function will return is not known when the handle is opened.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"target: nobody knows before the first call what {_name(self._fn)} returns, so cenote cannot "
+            "query through it; give cenote.open_async a URL, or a connector that has a dialect()"
+        )
 
     async def close(self, connection: C) -> None:
         """Close it."""

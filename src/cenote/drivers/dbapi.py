@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cenote.drivers import _unknown
 from cenote.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cenote.dialects.dbapi import DBAPIDialect
 
 
 class DBAPIConnector(_unknown.Discovering):
@@ -49,9 +52,19 @@ class DBAPIConnector(_unknown.Discovering):
         self._args = args
         self._kwargs = kwargs
         self._name = name
+        self._dialect: DBAPIDialect | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name}, ...)"
+
+    def dialect(self) -> DBAPIDialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.dbapi import DBAPIDialect  # noqa: PLC0415 - the pool needs none
+
+        if self._dialect is None:
+            style = str(getattr(self._module, "paramstyle", ""))
+            self._dialect = DBAPIDialect(style, _unknown.refuse_autocommit)
+        return self._dialect
 
     def connect(self, timeout: float) -> Any:  # noqa: ARG002 - PEP 249 has no place for it
         """Open one connection."""
@@ -59,4 +72,6 @@ class DBAPIConnector(_unknown.Discovering):
 
     def close(self, connection: Any) -> None:
         """Close it."""
+        if self._dialect is not None:
+            self._dialect.forget(connection)
         _unknown.close(connection)

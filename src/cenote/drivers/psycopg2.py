@@ -10,16 +10,27 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import psycopg2.extensions
 
 from cenote import _sockets
 from cenote.drivers._common import transaction
-from cenote.drivers._postgresql import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, UNKNOWN, check_conninfo
+from cenote.drivers._postgresql import (
+    ACTIVE,
+    IDLE,
+    IDLE_TIMEOUT,
+    IN_ERROR,
+    IN_TRANSACTION,
+    UNKNOWN,
+    check_conninfo,
+)
 from cenote.drivers._urls import with_scheme
 from cenote.options import redact
+
+if TYPE_CHECKING:
+    from cenote.sql.dialect import Dialect
 
 Connection = psycopg2.extensions.connection
 
@@ -56,6 +67,13 @@ class Psycopg2Connector:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({redact(self._dsn)!r})"
+
+    @staticmethod
+    def dialect() -> Dialect:
+        """Say how the database handle speaks through it."""
+        from cenote.dialects.psycopg2 import Psycopg2Dialect  # noqa: PLC0415 - the pool needs none
+
+        return Psycopg2Dialect()
 
     def connect(self, timeout: float) -> Connection:
         """Open one connection."""
@@ -109,6 +127,16 @@ class Psycopg2Connector:
         _execute(connection, "SELECT 1")
         if not connection.autocommit:
             connection.rollback()
+
+    @staticmethod
+    def idle_timeout(connection: Connection) -> float | None:
+        """Ask after how many seconds the server hangs up on an idle session; None before PostgreSQL 14."""
+        with connection.cursor(cursor_factory=psycopg2.extensions.cursor) as cursor:
+            cursor.execute(IDLE_TIMEOUT)
+            found = cursor.fetchone()
+        if not connection.autocommit:
+            connection.rollback()
+        return None if found is None else found[0]
 
     @staticmethod
     def rollback(connection: Connection) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -204,7 +204,9 @@ class SQLiteConnector(Database):
 
     @staticmethod
     def close(connection: sqlite3.Connection) -> None:
-        """Close it; what was not committed is rolled back."""
+        """Close it; what was not committed is rolled back, also while a cursor keeps the file open."""
+        with suppress(sqlite3.ProgrammingError):  # it is closed
+            connection.rollback()
         connection.close()
 
     @staticmethod

@@ -76,6 +76,7 @@ class TxBase(Held):
     _begun = False
     _ended: str | None = "it has not begun; use it inside its with block"
     _alarm: Later | None = None
+    _lost = False  # the database has rolled it back: what follows would be on its own
     _site: Site
     _isolation: Isolation | None
     _read_only: bool
@@ -93,12 +94,17 @@ class TxBase(Held):
         if self._deadline <= self._handle.pool._clock():
             yield from expire(self)
         session = yield from super()._enter(site, timeout, min(deadline, self._deadline))
-        if self._handle.dialect.is_over(session.connection):
+        if self._lost or self._handle.dialect.is_over(session.connection):
             _end(self, "the database has ended it, after an error or by a statement in it")
             yield from _undo(session)
             yield from _let_go(self, session, None)
             self._current()
         return session
+
+    def _leave(self, session: Session, error: BaseException | None) -> Steps[None]:
+        if error is not None and self._handle.dialect.ends_tx(error):
+            self._lost = True
+        return super()._leave(session, error)
 
     @property
     def done(self) -> bool:

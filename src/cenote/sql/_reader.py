@@ -172,7 +172,7 @@ def start(owner: Owner, site: Site, timeout: Duration | None, call: Call) -> Ste
     session = yield from owner._enter(site, timeout, deadline)
     reader = Reader(owner, session, deadline)
     try:
-        yield from bounded(session, reader.begin(call), deadline, call)
+        yield from bounded(session, reader.begin(call), deadline)
     except BaseException as error:
         yield from reader.fail(session, error)
         raise

@@ -177,7 +177,7 @@ def give_back(session: Session, error: BaseException | None) -> Steps[None]:
         yield partial(session.handle.give_back, session.lease, kind, error, None)
 
 
-def bounded(session: Session, steps: Steps[T], deadline: float, call: Call | None = None) -> Steps[T]:
+def bounded(session: Session, steps: Steps[T], deadline: float) -> Steps[T]:
     """Talk to the server until the deadline, and then have it stop."""
     if deadline == FOREVER:
         return (yield from steps)
@@ -186,14 +186,6 @@ def bounded(session: Session, steps: Steps[T], deadline: float, call: Call | Non
     if left <= 0:
         steps.close()
         raise timed_out(handle, "its deadline had passed before it was sent")
-    if handle.dialect.keeps_deadlines:
-        if call is not None:
-            call.seconds = left
-        try:
-            return (yield from steps)
-        except TimeoutError as error:
-            session.doomed = True
-            raise timed_out(handle, "the server was told to stop it") from error
     return (yield from handle.dialect.within(session.connection, _watched(session, steps, left), left))
 
 
@@ -253,7 +245,7 @@ def talk(
     deadline = min(deadline, owner._deadline)
     session = yield from owner._enter(site, timeout, deadline)
     try:
-        result = yield from bounded(session, ask(session.connection, call), deadline, call)
+        result = yield from bounded(session, ask(session.connection, call), deadline)
     except BaseException as error:
         yield from owner._leave(session, error)
         raise

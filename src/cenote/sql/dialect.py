@@ -84,10 +84,9 @@ class Call:
             the driver does by itself (None).
         prepare: have the server keep the statement (True), not (False), or what the driver does (None).
         stream: whether rows may be fetched as they are read; None means where that costs nothing.
-        seconds: what is left until the deadline, for drivers that keep deadlines themselves; None if none.
     """
 
-    __slots__ = ("interpolate", "params", "prepare", "seconds", "sql", "stream")
+    __slots__ = ("interpolate", "params", "prepare", "sql", "stream")
 
     def __init__(
         self,
@@ -102,7 +101,6 @@ class Call:
         self.interpolate = interpolate
         self.prepare = prepare
         self.stream = stream
-        self.seconds: float | None = None
 
 
 class Dialect:
@@ -116,8 +114,6 @@ class Dialect:
     """Whether the server binds only for statements that are prepared, so that the others are pasted."""
     named: ClassVar[bool] = True
     """Whether parameters can be a mapping of names."""
-    keeps_deadlines: ClassVar[bool] = False
-    """Whether the driver itself raises `TimeoutError` after ``call.seconds`` and cancels on the server."""
     cancel: Callable[[Any], Any] | None = None
     """Ask the server to stop what runs on a connection, from elsewhere, within two seconds or so; awaited
     in asyncio. Returns when the request can no longer hit anything that is sent afterwards."""
@@ -192,6 +188,10 @@ class Dialect:
 
     def is_over(self, connection: Any) -> bool:  # noqa: ARG002 - the contract's
         """Whether a transaction that was begun has ended by itself: what follows would be on its own."""
+        return False
+
+    def ends_tx(self, error: BaseException) -> bool:  # noqa: ARG002 - the contract's
+        """Whether an error says that the database has rolled the whole transaction back, unasked."""
         return False
 
     def is_cancelled(self, error: BaseException) -> bool:  # noqa: ARG002 - the contract's
