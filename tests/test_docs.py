@@ -1,4 +1,4 @@
-"""The documents say what is so: their examples run and print what they show; nothing public is left out."""
+"""The documents say what is so: nothing public is left out, and what they link to and name is there."""
 
 from __future__ import annotations
 
@@ -6,163 +6,30 @@ import argparse
 import ast
 import dataclasses
 import inspect
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, get_args
 
-import psycopg
 import pytest
 
 import cenote
+import cenote.sql
 import cenote.testing
 from cenote.connector import OPTIONAL, Hooks
 from cenote.drivers import _ASYNC, _SYNC
 from cenote.durations import seconds
 from cenote.events import Kind, Reason
 from cenote.options import ALIASES, OPTION_NAMES
-from tests.servers.postgres import SUPERUSER, PostgresServer
+from tests.pages import DOCS, ROOT, blocks, relative
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = [
-    ROOT / "README.md",
-    ROOT / "ARCHITECTURE.md",
-    ROOT / "CHANGELOG.md",
-    *sorted(ROOT.glob("docs/**/*.md")),
-]
 LINKED = [*DOCS, ROOT / "CONTRIBUTING.md", ROOT / "benches" / "README.md"]
 README, REFERENCE = ROOT / "README.md", ROOT / "docs" / "reference.md"
 CORRECTNESS = ROOT / "docs" / "correctness.md"
 GUIDE = ROOT / "docs" / "guide"
 PROMISES = range(1, 11)
-NOT_RUN = 0
-"""How many blocks are marked ``no-run``: a document shows a fragment only where it must."""
-
-
-def relative(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-# ── examples ────────────────────────────────────────────────────────────────────────────────────
-
-
-class Block(NamedTuple):
-    """A fenced block: the line of its fence, its info string and its text."""
-
-    line: int
-    info: str
-    text: str
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    inside: Block | None = None
-    for number, line in enumerate(page.read_text().splitlines(), 1):
-        if inside is None and line.startswith("```"):
-            inside = Block(number, line[3:].strip(), "")
-        elif inside is not None and line.startswith("```"):
-            yield inside
-            inside = None
-        elif inside is not None:
-            inside = inside._replace(text=f"{inside.text}{line}\n")
-    assert inside is None, f"{relative(page)}: the block that begins in line {inside.line} does not end"
-
-
-def program(page: Path) -> str:
-    """Join the blocks of a page to one program, in which every line keeps its number."""
-    lines = [""] * len(page.read_text().splitlines())
-    for block in blocks(page):
-        if block.info == "python":
-            lines[block.line - 1] = f"print('@{block.line}@', flush=True)"
-            lines[block.line : block.line + block.text.count("\n")] = block.text.splitlines()
-    return "\n".join(lines)
-
-
-def expected(page: Path) -> dict[str, str]:
-    """What each block prints, as the page shows it, by the line of the block."""
-    shown, last = {}, ""
-    for block in blocks(page):
-        if block.info == "python":
-            last = str(block.line)
-            shown[last] = ""
-        elif block.info == "text output":
-            shown[last] = block.text
-    return shown
-
-
-def unspecific(text: str) -> str:
-    """Blank out what differs from run to run: durations and places in the code."""
-    text = re.sub(r"\S+:\d+ in ", "SITE in ", text)
-    return re.sub(r"\b[0-9.]+(us|ms|s)\b", "TIME", text)
-
-
-def run(script: Path, folder: Path, *arguments: str, **environment: str) -> str:
-    """Run a program with every warning an error, and return what it prints; it must not complain."""
-    # Python itself warns of a fork beside threads, from 3.12 on.
-    command = [sys.executable, "-W", "error", "-W", "ignore:This process", str(script), *arguments]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=folder, env=os.environ | environment
-    )
-    assert done.stderr == ""
-    assert done.returncode == 0
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def library(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """A server with a database of articles, which the pages' examples ask for."""
-    with postgres.admin() as admin:
-        admin.execute("create database docs owner app")
-    with psycopg.connect(postgres.url(database="docs")) as owner:
-        owner.execute("create table articles (author_id integer, title text)")
-    yield postgres
-    with psycopg.connect(postgres.url(user=SUPERUSER, database=SUPERUSER), autocommit=True) as admin:
-        admin.execute("drop database docs with (force)")
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in DOCS if any(block.info == "python" for block in blocks(page))], ids=relative
-)
-def test_a_page_runs_and_prints_what_it_shows(page: Path, library: PostgresServer, tmp_path: Path) -> None:
-    def address(match: re.Match[str]) -> str:
-        return library.url(match[1], database="docs")
-
-    script = tmp_path / "page.py"
-    script.write_text(re.sub(r"(postgresql(?:\+\w+)?)://app@db/app", address, program(page)))
-    printed = run(script, tmp_path, DB_DSN=library.url(database="docs"))
-    printed = printed.replace(f"app@{library.host}:{library.port}/docs", "app@db/app")
-    parts = re.split(r"@(\d+)@\n", printed)[1:]
-    shown = {line: unspecific(text) for line, text in expected(page).items() if text}
-    assert {line: unspecific(parts[parts.index(line) + 1]) for line in shown} == shown
-
-
-def test_blocks_that_are_not_run_are_few() -> None:
-    infos = [block.info for page in DOCS for block in blocks(page) if block.info.startswith("python")]
-    assert len([info for info in infos if info != "python"]) == NOT_RUN
-
-
-EXAMPLES = {
-    "threads.py": ([], r"200 visits, [123] connections opened, \d+ acquires queued\n"),
-    "asyncio_app.py": ([], r"rolled back: .*\nsum of squares 328350, rows left 0\n<AsyncPool .*>\n"),
-    "own_connector.py": ([], r"HELLO\nBYE\nHELLO AGAIN\n1 found dead and replaced\n"),
-    "flags.py": (
-        ["--db-dsn", "sqlite:///app.db", "--db-max-open-conns", "4"],
-        r"SQLite .* through <Pool 'app.db' \[open 1 of 4, .*>\n",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(name: str, tmp_path: Path) -> None:
-    arguments, prints = EXAMPLES[name]
-    assert re.fullmatch(prints, run(ROOT / "examples" / name, tmp_path, *arguments))
-
-
-def test_every_example_is_run() -> None:
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
 
 
 # ── links ───────────────────────────────────────────────────────────────────────────────────────
@@ -249,14 +116,17 @@ def test_every_option_has_its_variable_and_its_flag_in_the_guide() -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     headings = re.findall(r"^### `?(\w+)`?$", REFERENCE.read_text(), re.MULTILINE)
-    assert sorted(headings) == sorted(cenote.__all__)
+    assert sorted(headings) == sorted({*cenote.__all__, *cenote.sql.__all__})
 
 
 def test_every_fake_for_tests_is_in_the_reference() -> None:
     assert set(rows(REFERENCE, "## Fakes for tests")) == set(cenote.testing.__all__)
 
 
-MEMBERS = [
+HANDLE: list[type[Any]] = [
+    getattr(cenote.sql, name) for name in cenote.sql.__all__ if isinstance(getattr(cenote.sql, name), type)
+]
+MEMBERS: list[tuple[type[Any], str]] = [
     *((cenote.Pool, name) for name in dir(cenote.Pool)),
     *((cenote.AsyncPool, name) for name in dir(cenote.AsyncPool)),
     *((cenote.Lease, name) for name in dir(cenote.Lease)),
@@ -266,11 +136,14 @@ MEMBERS = [
     *((cenote.Histogram, name) for name in dir(cenote.Histogram)),
     *((cenote.Holder, name) for name in dir(cenote.Holder)),
     *((cenote.Event, name) for name in dir(cenote.Event)),
+    *((cenote.Row, name) for name in vars(cenote.Row)),
+    *((thing, name) for thing in HANDLE for name in dir(thing)),
 ]
 
 
 def test_every_public_member_is_in_the_reference() -> None:
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", REFERENCE.read_text()))))
+    words |= set(dir(tuple))  # which every row has
     missing = {f"{owner.__name__}.{name}" for owner, name in MEMBERS if name[0] != "_" and name not in words}
     assert missing == set()
 
@@ -297,8 +170,43 @@ def test_every_url_scheme_is_in_the_reference() -> None:
 def test_every_parameter_of_a_driver_is_in_the_reference() -> None:
     table = rows(REFERENCE)
     for driver in {*_SYNC.values(), *_ASYNC.values()}:
-        parameters = getattr(import_module(f"cenote.drivers.{driver.module}"), "_URL_PARAMETERS", {})
+        module = import_module(f"cenote.drivers.{driver.module}")
+        parameters = getattr(module, "_URL_PARAMETERS", None)
+        if parameters is None:
+            parameters = getattr(getattr(module, driver.connector), "url_parameters", {})
         assert set(parameters) - {"timeout"} <= set(table)  # sqlite3's own name for busy_timeout
+
+
+DIALECTS = {
+    "psycopg 3": "psycopg.PsycopgDialect",
+    "asyncpg": "asyncpg.AsyncpgDialect",
+    "psycopg2": "psycopg2.Psycopg2Dialect",
+    "PyMySQL": "pymysql.PyMySQLDialect",
+    "mysqlclient": "mysqldb.MySQLdbDialect",
+    "Connector/Python": "mysqlconnector.MySQLConnectorDialect",
+    "asyncmy": "asyncmy.AsyncmyDialect",
+    "aiomysql": "aiomysql.AiomysqlDialect",
+    "sqlite3": "sqlite.SQLiteDialect",
+    "aiosqlite": "sqlite.AioSQLiteDialect",
+}
+
+
+def test_the_table_of_drivers_says_what_their_dialects_say() -> None:
+    text = (GUIDE / "database.md").read_text().partition("\n## The drivers\n")[2]
+    table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [cells[0].strip() for cells in table] == list(DIALECTS)
+    for driver, _, marks, binds, prepares, *_ in table:
+        module, _, name = DIALECTS[driver.strip()].partition(".")
+        dialect: type[cenote.sql.Dialect] = getattr(import_module(f"cenote.dialects.{module}"), name)
+        binders = re.findall("server|driver", binds)
+        assert set(binders) == {"client": {"driver"}, "server": {"server"}}.get(
+            dialect.binds, {"server", "driver"}
+        )
+        assert ("(3)" in binds) == dialect.binds_prepared
+        assert prepares.strip().startswith("yes") == dialect.prepares
+        assert ("," in marks) == dialect.named
+    paths = (ROOT / "src" / "cenote" / "dialects").glob("[a-z]*.py")
+    assert {path.stem for path in paths} - {"dbapi"} == {path.partition(".")[0] for path in DIALECTS.values()}
 
 
 def test_every_hook_of_a_connector_is_in_the_guide() -> None:
@@ -324,6 +232,17 @@ def test_every_promise_has_a_row_and_a_section_with_its_proof() -> None:
         assert "::test_" in table[str(number)]
         assert sections(CORRECTNESS)[number].count("\n") > 1
     assert len(table) == len(sections(CORRECTNESS)) == len(PROMISES)
+
+
+def test_every_promise_of_the_handle_has_a_row_and_a_section_with_its_proof() -> None:
+    text = CORRECTNESS.read_text()
+    table = dict(re.findall(r"^\| ([A-Z]) \|(.*)$", text, re.MULTILINE))
+    parts = dict(re.findall(r"^### ([A-Z])\. (.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert list(table) == list(parts) != []
+    for letter, row in table.items():
+        (proof,) = re.findall(r"::(test_\w+)", row)
+        assert "`tests/" in row
+        assert f"::{proof}`" in parts[letter]
 
 
 def test_every_promise_of_the_readme_leads_to_its_section() -> None:

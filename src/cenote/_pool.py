@@ -32,7 +32,7 @@ class Hold:
     on the lease itself would run at the end of every use, and cost more than all the rest of it.
     """
 
-    __slots__ = ("pool", "slot")
+    __slots__ = ("__weakref__", "pool", "slot")
 
     def __init__(self, pool: PoolBase[Any], slot: Slot) -> None:
         """Stand for one slot."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
@@ -24,7 +25,7 @@ from .connector import Hooks
 from .errors import ConfigError, ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
 
 if TYPE_CHECKING:
-    from ._pool import PoolBase
+    from ._pool import Hold, PoolBase
     from .events import Event
 
 T = TypeVar("T")
@@ -211,9 +212,11 @@ def discard(pool: PoolBase[Any], slot: Slot) -> None:
 
 def distrusts(pool: PoolBase[Any], error: BaseException | None) -> bool:
     """Whether a use that ended in `error` may have left half a conversation that the driver cannot report."""
-    if error is None or pool._hooks.is_broken is not None:
+    hooks = pool._hooks
+    if error is None or (hooks.is_broken is not None and not hooks.errors_tell):
         return False
-    return not isinstance(error, Exception) or isinstance(error, OSError)  # TimeoutError is an OSError
+    # TimeoutError is an OSError, and asyncio's IncompleteReadError an EOFError.
+    return not isinstance(error, Exception) or isinstance(error, OSError | EOFError)
 
 
 def put(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
@@ -254,18 +257,35 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         pool._meet(connection)
         slot.watch = _watch(pool, slot)
         slot.hold = pool._hold(slot)
+        if pool._hooks.on_lost is not None:
+            # Weakly: what watches a connection, an event loop for one, must not keep its pool alive.
+            pool._hooks.on_lost(connection, partial(_lost, weakref.ref(slot.hold)))
         if pool._options.keepalive == "auto" and core.learned_in != core.generation:
             yield from _learn(pool, slot)
     except GeneratorExit:  # nobody drives this job any more
-        _under_lock(pool, core.dial_failed, slot, None)
+        _dial_failed(pool, slot, None)
         raise
     except BaseException as error:
         # A cancelled dial counts as failed, too: the next one comes after a pause, not into an ending loop.
-        _under_lock(pool, core.dial_failed, slot, error)
+        _dial_failed(pool, slot, error)
         if not isinstance(error, Exception):
             raise
     else:
         _under_lock(pool, core.dialed, slot, connection)
+
+
+def _dial_failed(pool: PoolBase[Any], slot: Slot, error: BaseException | None) -> None:
+    """Free the place; a connection that was open but could not be asked what it has to be, is cut off."""
+    if slot.connection is not None:
+        terminate(pool, slot)
+    _under_lock(pool, pool._core.dial_failed, slot, error)
+
+
+def _lost(reference: weakref.ref[Hold]) -> None:
+    """Take an idle connection whose peer has gone out of the pool, without waiting for an acquire."""
+    hold = reference()
+    if hold is not None:
+        _under_lock(hold.pool, hold.pool._core.lost, hold.slot)
 
 
 def _learn(pool: PoolBase[Any], slot: Slot) -> Steps[None]:

@@ -22,6 +22,10 @@ When each hook is called, and what it may do::
                             socket alone is asked, and is_alive only if there is something to see
     idle_timeout    yes     with keepalive="auto", on the first connection and on the first after a death:
                             seconds after which the server hangs up on an idle one, None if never
+    on_lost         no      once, after connect, with a function to call when the peer of an idle connection
+                            is seen to have gone; from any thread, but not from within this hook
+    errors_tell     -       (a flag) is_broken cannot see half a conversation: a use that was cut short, or
+                            ended in an OSError or EOFError, closes the connection
     terminate       no      cut off without a word: after close(timeout=), a dead loop, a hung peer
 """
 
@@ -73,7 +77,10 @@ OPTIONAL = (
     "transaction",
     "terminate",
     "idle_timeout",
+    "on_lost",
 )
+
+FLAGS = ("socket_tells", "errors_tell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +98,13 @@ class Hooks(Generic[C]):
     transaction: Callable[[C], Any] | None = None
     terminate: Callable[[C], None] | None = None
     idle_timeout: Callable[[C], Any] | None = None
+    on_lost: Callable[[C, Callable[[], object]], object] | None = None
     socket_tells: bool = False
+    errors_tell: bool = False
 
     @classmethod
     def of(cls, connector: object) -> Hooks[Any]:
         """Look each optional hook up once."""
-        tells = bool(getattr(connector, "socket_tells", False))
-        return cls(**{name: getattr(connector, name, None) for name in OPTIONAL}, socket_tells=tells)
+        found: dict[str, Any] = {name: getattr(connector, name, None) for name in OPTIONAL}
+        found.update({name: bool(getattr(connector, name, False)) for name in FLAGS})
+        return cls(**found)

@@ -38,7 +38,16 @@ Kind = Literal[
 ]
 
 Reason = Literal[
-    "max_idle", "max_idle_time", "max_lifetime", "dead", "keepalive", "discarded", "dropped", "moved", "shut"
+    "max_idle",
+    "max_idle_time",
+    "max_lifetime",
+    "dead",
+    "keepalive",
+    "lost",
+    "discarded",
+    "dropped",
+    "moved",
+    "shut",
 ]
 
 

@@ -126,7 +126,7 @@ class Stats:
     dead_on_acquire: int
     """Found dead on acquire and replaced."""
     dead_on_keepalive: int
-    """Found dead by a keepalive ping."""
+    """Found dead while idle: by keepalive, or at once by an event loop that saw the peer go."""
     discarded: int
     """Closed on release: broken, in an unknown state, discarded by the caller, or dropped without release."""
     overflow_open: int

@@ -270,6 +270,14 @@ class PoolModel(RuleBasedStateMachine):
         self.face.run(self.face.core.unanswered, slot)
         self.ref.unanswered(conn)
 
+    @precondition(lambda self: self.age % 2 == 0 and self.face.core.slots)
+    @rule(nth=NTH)
+    def peer_goes(self, nth: int) -> None:
+        """The peer of any connection goes, and a loop that watches it says so."""
+        slot = pick(list(self.face.core.slots), nth)
+        self.face.run(self.face.core.lost, slot)
+        self.ref.lost(self.conn(slot))
+
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
     @precondition(lambda self: self.age % 3 == 0)

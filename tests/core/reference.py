@@ -294,6 +294,12 @@ class Reference(Book):
         self.close(conn, "keepalive")
         self.settle()
 
+    def lost(self, conn: Conn) -> None:
+        if conn.state == "idle":
+            self.doubt(conn)
+            self.close(conn, "lost")
+        self.settle()
+
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
     def resize(self, options: Options) -> None:

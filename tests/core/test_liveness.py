@@ -154,3 +154,31 @@ def test_a_suspicious_hit_is_not_taken_for_one_that_rested_long_ago() -> None:
     face.release(face.lend(face.ask()))
     caller = face.ask(suspicious=True)
     assert not face.core.needs_ping(caller.got)
+
+
+def test_an_idle_connection_whose_peer_is_seen_to_go_leaves_at_once() -> None:
+    face = Face(eventful=True)
+    lost, other = face.fill(2)
+    face.run(face.core.lost, lost)
+    assert face.idle() == [other]
+    assert face.goodbyes == [lost]
+    assert face.core.needs_ping(other)
+    assert ("closing", "lost") in face.told()
+    assert face.stats().dead_on_keepalive == 1
+
+
+def test_a_connection_in_use_is_left_to_its_holder_when_its_peer_goes() -> None:
+    face = Face()
+    held = face.acquire()
+    face.run(face.core.lost, held)
+    assert held.state is State.OPEN
+    face.discard(held, lost=True)
+    assert face.goodbyes == [held]
+
+
+def test_what_is_lost_is_replaced_for_min_idle() -> None:
+    face = Face(min_idle=1)
+    [lost] = face.fill(1)
+    face.run(face.core.lost, lost)
+    face.dialed()
+    assert len(face.idle()) == 1

@@ -171,6 +171,26 @@ class ServesDeadLoops(Core):
         return None
 
 
+class LosesWhatIsOut(Core):
+    """Liveness: a connection whose peer has gone is closed under its holder."""
+
+    __slots__ = ()
+
+    def lost(self, slot: Slot, now: float) -> Todo:
+        if slot.held:
+            self._close(slot, "lost", now)
+        return super().lost(slot, now)
+
+
+class KeepsWhatIsLost(Core):
+    """Liveness: a connection that is idle when its peer goes stays on the shelf."""
+
+    __slots__ = ()
+
+    def lost(self, slot: Slot, now: float) -> Todo:
+        return self.settle(now)
+
+
 PLANTED: list[type[Core]] = [
     HandsToTheNewest,
     PassesOnToTheNewest,
@@ -186,6 +206,8 @@ PLANTED: list[type[Core]] = [
     LetsTheNewcomerBarge,
     StaysCalm,
     ServesDeadLoops,
+    LosesWhatIsOut,
+    KeepsWhatIsLost,
 ]
 
 

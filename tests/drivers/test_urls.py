@@ -92,12 +92,6 @@ def test_an_unknown_scheme_is_refused_with_the_nearest_and_the_known_ones() -> N
         connector_for("postgress://db/app")
 
 
-@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+x", "unix", "tcp", "tls"])
-def test_a_scheme_that_is_to_come_is_refused_as_not_yet_supported(scheme: str) -> None:
-    with pytest.raises(ConfigError, match="not supported in this version"):
-        async_connector_for(f"{scheme}://db/app")
-
-
 def test_a_driver_for_asyncio_in_a_threaded_pool_is_refused_with_the_way_out() -> None:
     with pytest.raises(ConfigError, match=r"use cenote.AsyncPool, or a URL that begins with postgresql://"):
         connector_for("postgresql+asyncpg://db/app")

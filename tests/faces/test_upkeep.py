@@ -191,3 +191,24 @@ def test_the_server_is_asked_once_and_again_after_a_death() -> None:
         pool._core.generation += 1
         with pool.connection(), pool.connection(), pool.connection():
             assert connector.asked == 2
+
+
+def test_a_connection_that_cannot_be_asked_is_cut_off_and_the_dial_repeated() -> None:
+    cut: list[object] = []
+
+    class Mute(ScriptedConnector):
+        asked = 0
+
+        def idle_timeout(self, _: object) -> float:
+            self.asked += 1
+            if self.asked == 1:
+                raise ConnectionResetError
+            return 60.0
+
+        def terminate(self, connection: object) -> None:
+            cut.append(connection)
+
+    with Pool(Mute(), keepalive="auto") as pool, pool.connection() as connection:
+        assert len(cut) == 1
+        assert connection not in cut
+        assert pool.stats().connect_errors == 1

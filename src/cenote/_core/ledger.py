@@ -295,7 +295,7 @@ class Ledger:
             connect_count=counts[3],
             connect_errors=counts[4],
             dead_on_acquire=closed_for.get("dead", 0),
-            dead_on_keepalive=closed_for.get("keepalive", 0),
+            dead_on_keepalive=closed_for.get("keepalive", 0) + closed_for.get("lost", 0),
             discarded=closed_for.get("discarded", 0) + closed_for.get("dropped", 0),
             overflow_open=int(max(total - closing - self.max_open, 0)),
             generation=self.generation,

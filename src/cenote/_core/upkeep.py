@@ -85,6 +85,13 @@ class Upkeep(Settling):
         self._close(slot, "keepalive", now)
         return self.settle(now)
 
+    def lost(self, slot: Slot, now: float) -> Todo:
+        """Close an idle slot whose peer is seen to have gone. Of one that is out its holder takes notice."""
+        if slot.lane.idle.pop(slot, None) is not None:
+            self._doubt(slot, now)
+            self._close(slot, "lost", now)
+        return self.settle(now)
+
     # ── what tick does ──────────────────────────────────────────────────────────────────────────
 
     def _expire_old(self, now: float) -> None:

@@ -6,14 +6,16 @@ Until they are read to the end the connection can carry nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from functools import partial
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 from cenote.dialects._isolation import LEVELS, check_isolation
-from cenote.sql.dialect import BATCH, Batch, Binds, Call, Isolation, Pep249, Steps
+from cenote.sql.dialect import BATCH, Batch, Binds, Call, Isolation, Parameters, Pep249, Result, Steps
 
 INTERRUPTED = 1317  # ER_QUERY_INTERRUPTED
+DEADLOCK = 1213  # ER_LOCK_DEADLOCK
 
 # FIELD_TYPE of the protocol, by the names that the server itself uses.
 _TYPES = {
@@ -81,6 +83,10 @@ class MySQLDialect(Pep249):
         """By the server's code."""
         return bool(error.args) and error.args[0] == INTERRUPTED
 
+    def ends_tx(self, error: BaseException) -> bool:
+        """InnoDB rolls one of those in a deadlock back, and commits what it sends afterwards at once."""
+        return bool(error.args) and error.args[0] == DEADLOCK
+
     def cursor(self, connection: Any, call: Call) -> Steps[Any]:  # noqa: ARG002 - one kind for all
         """Make one that returns tuples, whatever the connection's own kind."""
         yield from ()
@@ -126,6 +132,14 @@ class MySQLDialect(Pep249):
             while more:
                 _, more = yield from self.fetch(source)
         return True
+
+    def execute_many(self, connection: Any, call: Call, rows: Iterable[Parameters]) -> Steps[Result]:
+        """Use the cursor's executemany, for which an iterator that is empty is one all the same."""
+        if not isinstance(rows, Sized):
+            iterator = iter(rows)
+            some = list(islice(iterator, 1))
+            rows = chain(some, iterator) if some else ()
+        return (yield from super().execute_many(connection, call, rows))
 
     def type_name(self, code: Any) -> str:
         """Name a type by the protocol's number."""

@@ -18,6 +18,7 @@ class AsyncmyDialect(MySQLDialect):
 
     binds: ClassVar[Binds] = "both"
     prepares = True
+    binds_prepared = True
     plain = Cursor
     unbuffered = SSCursor
 

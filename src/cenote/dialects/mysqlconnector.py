@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import mysql.connector
+from mysql.connector import errorcode
 
 from cenote.dialects._mysql import INTERRUPTED, BlockingMySQLDialect, Unread
 from cenote.sql.dialect import Binds, Call, Steps
@@ -27,6 +29,7 @@ class MySQLConnectorDialect(BlockingMySQLDialect):
 
     binds: ClassVar[Binds] = "both"
     prepares = True
+    binds_prepared = True
 
     def __init__(self, cancel: Callable[[Any], Any]) -> None:
         """Keep no statement yet."""
@@ -52,19 +55,24 @@ class MySQLConnectorDialect(BlockingMySQLDialect):
         yield from self.send(cursor, call)
         return Unread(connection, cursor)
 
+    def send(self, cursor: Any, call: Call) -> Steps[None]:
+        """Execute, unless parameters are missing."""
+        yield from super().send(cursor, call)
+        _refuse_missing(cursor, call)
+
     def fetch_row(self, connection: Any, call: Call) -> Any:
         """Execute and fetch one."""
         if not call.prepare:
             cursor = connection.cursor(buffered=True, **_PLAIN)
-            return _first(cursor, call, cursor.close)
+            return _first(cursor, call, partial(_close, cursor))
         for step in self._prepared(connection, call):
             step()
         return _first(self._kept[connection][call.sql][1], call, lambda: None)
 
     def dispose(self, cursor: Any) -> Steps[None]:
         """Close it, unless its statement is kept."""
-        if getattr(cursor, "_prepared", None) is None:
-            yield cursor.close
+        if not _is_prepared(cursor):
+            yield partial(_close, cursor)
         elif cursor.description is not None:
             yield cursor.fetchall
 
@@ -88,8 +96,32 @@ class MySQLConnectorDialect(BlockingMySQLDialect):
         return found[1]
 
 
+def _close(cursor: Any) -> None:
+    """Close it with nothing left behind: a procedure ends with a result of its own."""
+    while cursor.nextset():
+        pass
+    cursor.close()
+
+
+def _is_prepared(cursor: Any) -> bool:
+    return hasattr(cursor, "_prepared") or hasattr(cursor, "_stmt")  # the latter in C
+
+
+def _refuse_missing(cursor: Any, call: Call) -> None:
+    """Say what the driver says of a wrong number: without any it would do nothing at all, in silence."""
+    if call.params or not _is_prepared(cursor):
+        return
+    missing = cursor._prepared["parameters"] if hasattr(cursor, "_prepared") else cursor._stmt.param_count
+    if missing:
+        raise mysql.connector.ProgrammingError(
+            errno=errorcode.ER_WRONG_ARGUMENTS,
+            msg="Incorrect number of arguments executing prepared statement",
+        )
+
+
 def _first(cursor: Any, call: Call, done: Callable[[], object]) -> Any:
     cursor.execute(call.sql, call.params or ())
+    _refuse_missing(cursor, call)
     description = cursor.description
     if description is None:
         done()

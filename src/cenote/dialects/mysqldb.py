@@ -7,6 +7,7 @@ from typing import Any
 from MySQLdb.cursors import Cursor, SSCursor
 
 from cenote.dialects._mysql import BlockingMySQLDialect
+from cenote.sql.dialect import Batch, Steps
 
 
 class MySQLdbDialect(BlockingMySQLDialect):
@@ -14,6 +15,17 @@ class MySQLdbDialect(BlockingMySQLDialect):
 
     plain = Cursor
     unbuffered = SSCursor
+
+    def fetch(self, source: Any) -> Steps[Batch]:
+        """Fetch a batch, and let go of a result with its last row.
+
+        Whoever frees one takes the connection's lock, and what another thread asks of the connection at that
+        moment is refused. So it must not be left to the user, who may drop the rows at any time.
+        """
+        rows, more = yield from super().fetch(source)
+        if not more:
+            source.cursor._result = None
+        return rows, more
 
     def has_next(self, source: Any) -> bool:
         """Ask the client library, which knows."""

@@ -20,6 +20,20 @@ _AFTER = 10  # milliseconds, so that the deadline has been noticed when the wait
 _ENDED = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY)
 
 
+def _lower_patience(milliseconds: int, usual: list[int], connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # whoever uses it next will see what is wrong with it
+        (found,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        if milliseconds < found:
+            usual.append(found)
+            connection.execute(f"PRAGMA busy_timeout={milliseconds}")
+
+
+def _restore_patience(usual: list[int], connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        for patience in usual:
+            connection.execute(f"PRAGMA busy_timeout={patience}")
+
+
 class SQLiteDialect(Pep249):
     """sqlite3. A deadline interrupts the statement in this process; there is no server to ask."""
 
@@ -35,26 +49,15 @@ class SQLiteDialect(Pep249):
 
     def within(self, connection: Any, steps: Steps[T], seconds: float) -> Steps[T]:
         """Wait for another connection's lock no longer than that: SQLite does not interrupt a wait."""
-        raw = self._raw(connection)
-        (patience,) = raw.execute("PRAGMA busy_timeout").fetchone()
-        milliseconds = ceil(seconds * 1000) + _AFTER
-        if milliseconds >= patience:
-            return (yield from steps)
-        raw.execute(f"PRAGMA busy_timeout={milliseconds}")
+        usual: list[int] = []
+        self._have_done(connection, partial(_lower_patience, ceil(seconds * 1000) + _AFTER, usual))
         try:
             return (yield from steps)
         finally:
-            self._do(connection, f"PRAGMA busy_timeout={patience}")
+            self._have_done(connection, partial(_restore_patience, usual))
 
-    @staticmethod
-    def _raw(connection: Any) -> sqlite3.Connection:
-        found: sqlite3.Connection = connection
-        return found
-
-    @staticmethod
-    def _do(connection: Any, statement: str) -> None:
-        with suppress(sqlite3.Error):  # it was closed meanwhile, or will be
-            connection.execute(statement)
+    def _have_done(self, connection: Any, work: Callable[[sqlite3.Connection], None]) -> None:
+        work(connection)
 
     def is_cancelled(self, error: BaseException) -> bool:
         """By SQLite's own code; one that still waited for a lock says that it was busy."""
@@ -94,6 +97,10 @@ class SQLiteDialect(Pep249):
         yield from self.tell(connection, "COMMIT", "PRAGMA query_only=0")
         return True
 
+    def is_over(self, connection: Any) -> bool:
+        """SQLite rolls back by itself when a statement that writes is interrupted, or the disk is full."""
+        return not connection.in_transaction
+
     def rollback(self, connection: Any) -> Steps[None]:
         """Roll back, unless SQLite has done so itself after an error, and allow to write again."""
         if connection.in_transaction:
@@ -106,27 +113,15 @@ class AioSQLiteDialect(SQLiteDialect):
 
     @staticmethod
     async def cancel(connection: Any) -> None:  # type: ignore[override] # awaited in this world
-        """Interrupt, without a trip, until the thread has done: it may be about to begin, and would not notice."""
+        """Interrupt until the thread has done: it may be about to begin, and would not notice."""
         while connection._asked != connection._answered:
             SQLiteDialect.cancel(connection._conn)
             await asyncio.sleep(_PAUSE)
 
-    def within(self, connection: Any, steps: Steps[T], seconds: float) -> Steps[T]:
-        """Do the same, without a trip, unless the connection's thread is still at work for a cancelled task."""
-        if connection._asked != connection._answered:
-            return steps
-        return super().within(connection, steps, seconds)
-
-    @staticmethod
-    def _raw(connection: Any) -> sqlite3.Connection:
-        found: sqlite3.Connection = connection._conn
-        return found
-
-    @staticmethod
-    def _do(connection: Any, statement: str) -> None:
-        # Its thread may be at work now. It does this next, and nobody waits for it.
-        work = partial(SQLiteDialect._do, connection._conn, statement)
-        connection._tx.put_nowait((None, work))
+    def _have_done(self, connection: Any, work: Callable[[sqlite3.Connection], None]) -> None:
+        # In its thread, behind what it was asked before; nobody waits for it.
+        if connection._connection is not None:  # not closed meanwhile
+            connection._tx.put_nowait((None, partial(work, connection._connection)))
 
     def cursor(self, connection: Any, call: Call) -> Steps[Any]:  # noqa: ARG002 - one kind for all
         """Make one that returns tuples."""
@@ -149,3 +144,13 @@ class AioSQLiteDialect(SQLiteDialect):
         """Do it in one trip."""
         found: NamedRow = await connection._execute(super().fetch_row, connection._conn, call)
         return found
+
+    def rollback(self, connection: Any) -> Steps[None]:
+        """Do it in one trip, behind whatever a cancelled task has left the thread to do."""
+        yield partial(connection._execute, self._roll_back, connection._conn)
+
+    @staticmethod
+    def _roll_back(connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.execute("PRAGMA query_only=0")

@@ -331,7 +331,13 @@ def make_room(session: Session, deadline: float, *, read: bool = True) -> Steps[
     if read and reader is not None:
         yield from bounded(session, reader.read_all(), deadline)
     else:
-        session.vacate()
+        session.forget()
         if reader is not None:
             reader.lose()
-        yield from bounded(session, session.handle.dialect.finish(source, keep=True), deadline)
+        yield from bounded(session, _clear_away(session, source), deadline)
+
+
+def _clear_away(session: Session, source: Any) -> Steps[None]:
+    """Give up unread rows. If there is no time left to begin with it, they lie there still."""
+    session.vacate()
+    yield from session.handle.dialect.finish(source, keep=True)
