@@ -381,7 +381,7 @@ def _initialise(home: Home) -> None:
     for user, password in PASSWORDS.items():
         if user != SUPERUSER:
             statements += [
-                f"create database {user}",
+                f"create database {user} character set utf8mb4",
                 f"create user '{user}'@'%' identified by '{password}'",
                 f"grant all on {user}.* to '{user}'@'%'",
             ]

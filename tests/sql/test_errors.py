@@ -8,10 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiomysql
 import aiosqlite
+import asyncmy.errors
 import asyncpg
+import mysql.connector
+import MySQLdb
 import psycopg
 import psycopg2.errors
+import pymysql
 import pytest
 
 import cenote
@@ -29,14 +34,20 @@ def test_the_handle_s_errors_are_of_the_family(kind: type[cenote.Error]) -> None
 
 def broken_rule(world: World) -> type[Exception]:
     """The driver's class for a rule of the table that was broken."""
-    return {
+    rules: dict[str, type[Exception]] = {
         "sqlite3": sqlite3.IntegrityError,
         "aiosqlite": aiosqlite.IntegrityError,
         "psycopg": psycopg.errors.UniqueViolation,
         "async psycopg": psycopg.errors.UniqueViolation,
         "psycopg2": psycopg2.errors.UniqueViolation,
         "asyncpg": asyncpg.UniqueViolationError,
-    }[world.kind.name]
+        "PyMySQL": pymysql.IntegrityError,
+        "mysqlclient": MySQLdb.IntegrityError,
+        "Connector/Python": mysql.connector.IntegrityError,
+        "asyncmy": asyncmy.errors.IntegrityError,
+        "aiomysql": aiomysql.IntegrityError,
+    }
+    return rules[world.kind.name]
 
 
 async def test_the_driver_s_errors_are_the_driver_s(world: World) -> None:

@@ -11,9 +11,11 @@ import pytest
 import cenote
 from cenote.sql.dialect import Dialect
 from cenote.testing import AsyncScriptedConnector, ScriptedConnector
+from tests.sql.fixtures import worlds
 from tests.sql.scripted import Scripted
-from tests.sql.worlds import World, done
+from tests.sql.worlds import MAIN, World, done
 
+world = worlds(MAIN)  # what is asked here is no driver's matter
 URL = "postgresql://app:app-secret@127.0.0.1:1/app"
 OPENERS = pytest.mark.parametrize("opener", [cenote.open, cenote.open_async])
 

@@ -14,8 +14,10 @@ import pytest
 
 import cenote
 from cenote.sql.row import row_class
-from tests.sql.worlds import World, done, each
+from tests.sql.fixtures import worlds
+from tests.sql.worlds import MAIN, World, done, each
 
+world = worlds(MAIN)  # what is asked here is no driver's matter
 BOB = row_class(("id", "name", "age"))((2, "Bob", 32))
 
 

@@ -190,6 +190,19 @@ async def test_rows_dropped_unread_hold_up_nothing(world: World) -> None:
     assert db.stats().discarded == 0
 
 
+async def test_rows_dropped_unread_are_not_forgotten_by_a_statement_that_has_no_time_left(
+    world: World,
+) -> None:
+    db = world.open(max_open=1)
+    async with using(db.begin()) as tx:
+        await done(tx.query(world.numbers(MANY)))
+        gc.collect()
+        with pytest.raises(cenote.PoolTimeout, match="passed before it was sent"):
+            await done(tx.query_row("select 7", timeout=0))
+        assert (await done(tx.query_row("select 7")))[0] == 7
+    assert db.stats().discarded == 0
+
+
 async def test_a_transaction_that_only_reads_cannot_write(world: World) -> None:
     db = await world.open_people(max_open=1)
     tx = await done(db.begin(read_only=True))

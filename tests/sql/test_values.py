@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.sql.worlds import INSERT, World, done, each, using
+from tests.sql.worlds import INSERT, Database, World, done, each, using
 
 EVERYWHERE: list[tuple[str, Any]] = [
     ("varchar(80)", "plain"),
@@ -38,15 +38,32 @@ POSTGRESQL: list[tuple[str, Any]] = [
     ("interval", dt.timedelta(days=3, seconds=7)),
     ("integer[]", [42, 128, 707]),
 ]
+MYSQL: list[tuple[str, Any]] = [
+    ("numeric(30, 9)", Decimal("12345678901234567890.123456789")),
+    ("date", dt.date(1973, 11, 29)),
+    ("year", 1973),
+    ("time", -dt.timedelta(hours=10, seconds=1)),
+    ("time", -dt.timedelta(days=30, minutes=3)),
+    ("time(6)", -dt.timedelta(microseconds=1)),
+    ("time", dt.timedelta()),
+    ("time(6)", dt.timedelta(hours=21, minutes=33, seconds=9, microseconds=123456)),
+    ("datetime(6)", dt.datetime(1973, 11, 29, 21, 33, 9, 123456)),  # noqa: DTZ001 - the type has no zone
+    ("bigint unsigned", 2**64 - 1),
+]
 PSYCOPG: list[tuple[str, Any]] = [
     ("uuid", uuid.UUID("12345678-1234-5678-1234-567812345678")),
     ("jsonb", {"a": [1, None, "x"]}),
 ]
+KEYS: dict[Database, str] = {
+    "sqlite": "integer",
+    "postgresql": "serial",
+    "mysql": "integer auto_increment",
+}
 ABSENT = "integer", "bigint", "double precision", "varchar(80)", "{blob}"
 
 
 def values_of(world: World) -> list[tuple[str, Any]]:
-    values = EVERYWHERE + (POSTGRESQL if world.database == "postgresql" else [])
+    values = EVERYWHERE + {"postgresql": POSTGRESQL, "mysql": MYSQL}.get(world.database, [])
     return values + (PSYCOPG if world.kind.name in ("psycopg", "async psycopg") else [])
 
 
@@ -106,11 +123,18 @@ async def test_null_where_it_is_forbidden_is_the_driver_s_error(world: World) ->
     assert await world.count(db) == 0
 
 
+class Untold:
+    """Nothing that a database knows, nor can it be pasted as text, as the drivers for MySQL would."""
+
+    def __str__(self) -> str:
+        raise TypeError("text of this is not supported")
+
+
 async def test_a_value_that_the_driver_cannot_take_is_the_driver_s_error(world: World) -> None:
     db = await world.open_people(max_open=1)
     for execute in (db.exec, db.query, db.query_row, lambda sql, *params: db.prepare(sql).exec(*params)):
-        with pytest.raises(Exception, match=r"(?i)adapt|support|bind|expected"):
-            await done(execute(world.sql(INSERT), 1, object(), 3))
+        with pytest.raises(Exception, match=r"(?i)adapt|support|bind|expected|convert|handle"):
+            await done(execute(world.sql(INSERT), 1, Untold(), 3))
     assert db.stats().connect_count == 1
     assert db.stats().in_use == 0
 
@@ -143,10 +167,30 @@ async def test_what_was_done_is_counted(world: World) -> None:
     assert (await done(db.exec_many(world.sql(INSERT), []))).last_insert_id is None
 
 
+async def test_many_sets_of_parameters_may_come_from_an_iterator(world: World) -> None:
+    db = await world.open_people(max_open=1)
+    for number in (0, 3):
+        await done(db.exec_many(world.sql(INSERT), ((i, "100%s", i) for i in range(number))))
+        assert await world.count(db) == number
+    if world.kind.named is not None:
+        statement = world.named("insert into things values (:id, :name, :id)")
+        await done(db.exec_many(statement, iter([{"name": "a:b", "id": 7}, {"name": "nut", "id": 8}])))
+        assert await world.count(db) == 5
+    assert db.stats().connect_count == 1
+
+
+async def test_a_list_is_pasted_whole_where_the_driver_knows_lists(world: World) -> None:
+    if world.kind.name not in ("PyMySQL", "mysqlclient", "aiomysql"):
+        return  # others bind parameters, or refuse a list
+    db = await world.open_people()
+    rows = await done(db.query("select id from people where name in %s order by id", ["Bob", "Chris"]))
+    assert await done(rows.all()) == [(2,), (3,)]
+
+
 async def test_a_key_that_the_database_makes_is_told_where_it_tells(world: World) -> None:
     db = world.open(max_open=1)
     async with using(db.conn()) as conn:
-        key = "serial primary key" if world.database == "postgresql" else "integer primary key"
+        key = f"{KEYS[world.database]} primary key"
         await done(conn.exec(f"create temporary table keyed (id {key}, name varchar(40))"))
         insert = world.sql("insert into keyed (name) values (?)")
         made = [(await done(conn.exec(insert, name))).last_insert_id for name in ("a", "b")]

@@ -39,6 +39,8 @@ class Kind:
         named: how a parameter with a name is written; None if the driver knows no names.
         holds: whether a result of several batches keeps its connection until it is read.
         dbapi: the module, if its connections follow PEP 249.
+        main: whether it runs every test. The others of a family run those of statements, rows, values,
+            errors and transactions only, since they share most of their code with a main one.
     """
 
     name: str
@@ -49,6 +51,15 @@ class Kind:
     named: str | None
     holds: bool = True
     dbapi: str | None = None
+    main: bool = True
+
+    @property
+    def spares(self) -> bool:
+        """Whether a result of several batches that is closed early spares its connection.
+
+        A MySQL server sends all of it, whoever listens, so that a new connection is cheaper.
+        """
+        return self.database != "mysql"
 
 
 KINDS = [
@@ -58,7 +69,22 @@ KINDS = [
     Kind("async psycopg", "postgresql", "postgresql", True, "%s", "%({})s"),
     Kind("psycopg2", "postgresql+psycopg2", "postgresql", False, "%s", "%({})s", False, "psycopg2"),
     Kind("asyncpg", "postgresql+asyncpg", "postgresql", True, "$", None, False),
+    Kind("PyMySQL", "mysql", "mysql", False, "%s", "%({})s", dbapi="pymysql"),
+    Kind("mysqlclient", "mysql+mysqldb", "mysql", False, "%s", "%({})s", dbapi="MySQLdb", main=False),
+    Kind(
+        "Connector/Python",
+        "mysql+mysqlconnector",
+        "mysql",
+        False,
+        "%s",
+        "%({})s",
+        dbapi="mysql.connector",
+        main=False,
+    ),
+    Kind("asyncmy", "mysql", "mysql", True, "%s", "%({})s"),
+    Kind("aiomysql", "mysql+aiomysql", "mysql", True, "%s", "%({})s", main=False),
 ]
+MAIN = [kind for kind in KINDS if kind.main]
 
 BLOB: dict[Database, str] = {"sqlite": "blob", "postgresql": "bytea", "mysql": "blob"}
 SLOW: dict[Database, str] = {

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 _KNOWN = (*inspect.signature(aiomysql.connect).parameters, *TLS_PARAMETERS)
 
 
+class Connection(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no types
+    """An `aiomysql.connection.Connection` that takes bytes and lists, though PyMySQL 1.2 helps no more."""
+
+    def escape(self, obj: Any) -> Any:
+        """Paste bytes in hexadecimal, and lists in brackets, as PyMySQL does; all else as ever."""
+        if isinstance(obj, bytes | bytearray):
+            return f"X'{obj.hex()}'"
+        if type(obj) in (tuple, list, set, frozenset):
+            return f"({','.join(map(self.escape, obj))})"
+        return super().escape(obj)
+
+
 class _Gone:
     """What a transport says once it is closed."""
 
@@ -60,7 +72,7 @@ class AiomysqlConnector(AsyncMySQL):
         connection._writer = None  # closed, to aiomysql: collected like this, it does not warn
 
     async def _open(self, timeout: float) -> Any:
-        connection = aiomysql.Connection(**{**self._kwargs, "connect_timeout": timeout})
+        connection = Connection(**{**self._kwargs, "connect_timeout": timeout})
         try:
             await connection._connect()
         except BaseException:

@@ -13,12 +13,15 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from datetime import time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mysql.connector
 from mysql.connector.connection import MySQLConnection
+from mysql.connector.constants import FieldType
+from mysql.connector.protocol import MySQLProtocol
 
 from cenote import _sockets
 from cenote.drivers._common import transaction
@@ -43,6 +46,41 @@ _KNOWN = tuple(mysql.connector.constants.DEFAULT_CONFIGURATION)
 _OPEN_FILES = Path("/proc/self/fd")
 
 
+class _Protocol(MySQLProtocol):
+    """A protocol that gets years and negative times right, to and from prepared statements.
+
+    The driver takes a year for text, and what follows it for something else; of a negative time it negates
+    the days only.
+    """
+
+    @staticmethod
+    def prepare_binary_time(value: timedelta | time) -> tuple[bytes, int]:
+        """Write a time."""
+        if isinstance(value, time) or value >= timedelta():
+            return MySQLProtocol.prepare_binary_time(value)
+        packed, kind = MySQLProtocol.prepare_binary_time(-value)
+        return packed[:1] + b"\x01" + packed[2:], kind
+
+    def read_binary_result(self, sock: Any, columns: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read rows, with years as the short integers that they are."""
+        columns = [_as_short(column) if column[1] == FieldType.YEAR else column for column in columns]
+        return super().read_binary_result(sock, columns, *args, **kwargs)
+
+    @staticmethod
+    def _parse_binary_time(packet: bytes) -> tuple[bytes, timedelta]:
+        length = packet[0]
+        rest, data = packet[length + 1 :], packet[1 : length + 1]
+        if not length:
+            return rest, timedelta()
+        days, micros = int.from_bytes(data[1:5], "little"), int.from_bytes(data[8:], "little")
+        value = timedelta(days, data[7], micros, minutes=data[6], hours=data[5])
+        return rest, -value if data[0] else value
+
+
+def _as_short(column: Any) -> Any:
+    return (column[0], FieldType.SHORT, *column[2:])
+
+
 class Connection(MySQLConnection):
     """A `mysql.connector.connection.MySQLConnection` that knows whether an answer is still to come.
 
@@ -51,6 +89,11 @@ class Connection(MySQLConnection):
     """
 
     _long_data = False
+
+    def _open_connection(self) -> None:
+        """Connect."""
+        super()._open_connection()
+        self._protocol = _Protocol()
 
     def is_connected(self) -> bool:
         """Say whether it is open. The driver asks that for each cursor, by pings; the pool has looked."""

@@ -43,6 +43,21 @@ else:
     _Connection = pymysql.connections.Connection
 
 
+class _Unread(pymysql.connections.MySQLResult):
+    """Rows that were left with the server: given up in silence when their connection is closed or lost."""
+
+    def _finish_unbuffered_query(self) -> None:
+        """Read the rest, if it can still come. Cursors ask for that also when they are collected."""
+        connection: Any = self.connection
+        if connection is not None and connection._sock is None:
+            return
+        try:
+            super()._finish_unbuffered_query()  # type: ignore[misc]  # not in its stubs
+        except pymysql.Error:
+            if connection._sock is not None:
+                raise
+
+
 class Connection(_Connection):
     """A `pymysql.connections.Connection` that does not read the system's certificates for every dial.
 
@@ -51,6 +66,7 @@ class Connection(_Connection):
     """
 
     stopped_waiting = False
+    _result: Any
 
     def _force_close(self) -> None:
         """Close the socket."""
@@ -58,6 +74,13 @@ class Connection(_Connection):
         if isinstance(reason, TimeoutError) or (reason is not None and not isinstance(reason, Exception)):
             self.stopped_waiting = True
         super()._force_close()  # type: ignore[misc]  # not in its stubs
+
+    def _read_query_result(self, unbuffered: bool = False) -> int:  # noqa: FBT001, FBT002 - PyMySQL's own
+        """Read the first of an answer."""
+        affected: int = super()._read_query_result(unbuffered)  # type: ignore[misc]  # not in its stubs
+        if unbuffered:
+            self._result.__class__ = _Unread
+        return affected
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         """Make a context for TLS, or take the one there is."""
