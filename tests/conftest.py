@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mariadb import Template as MariaDBTemplate
 from tests.servers.postgres import PostgresServer, Template
+from tests.servers.redis import TLS, RedisServer
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -140,3 +141,37 @@ def make_mariadb(mariadb_template: MariaDBTemplate) -> Iterator[MakeMariaDB]:
 def own_mariadb(make_mariadb: MakeMariaDB) -> MariaDBServer:
     """A fresh server that this test may restart, limit and kill."""
     return make_mariadb()
+
+
+class MakeRedis(Protocol):
+    """What the fixture `make_redis` gives."""
+
+    def __call__(
+        self, *, settings: Mapping[str, str | int] | None = None, tls: TLS | None = None
+    ) -> RedisServer:
+        """Start a fresh server for this test."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One server for all tests. Connect as you like; to restart, limit or kill one, take `own_redis`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def make_redis() -> Iterator[MakeRedis]:
+    """A factory of fresh servers, which are this test's alone."""
+    with ExitStack() as servers:
+
+        def make(*, settings: Mapping[str, str | int] | None = None, tls: TLS | None = None) -> RedisServer:
+            return servers.enter_context(RedisServer(settings=settings, tls=tls))
+
+        yield make
+
+
+@pytest.fixture
+def own_redis(make_redis: MakeRedis) -> RedisServer:
+    """A fresh server that this test may restart, limit and kill."""
+    return make_redis()

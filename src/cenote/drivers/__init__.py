@@ -27,6 +27,10 @@ class _Driver(NamedTuple):
 _PSYCOPG = _Driver("psycopg", "PsycopgConnector", "postgresql")
 _ASYNC_PSYCOPG = _Driver("psycopg", "AsyncPsycopgConnector", "postgresql")
 _PYMYSQL = _Driver("pymysql", "PyMySQLConnector", "mysql")
+_SOCKET = _Driver("tcp", "TCPConnector", "")  # the standard library is all it needs
+_STREAM = _Driver("tcp", "AsyncTCPConnector", "")
+_REDIS = _Driver("redis", "RedisConnector", "redis")
+_ASYNC_REDIS = _Driver("redis", "AsyncRedisConnector", "redis")
 _ASYNCMY = _Driver("asyncmy", "AsyncmyConnector", "asyncmy")
 
 _SYNC = {
@@ -38,6 +42,12 @@ _SYNC = {
     "mysql+pymysql": _PYMYSQL,
     "mysql+mysqldb": _Driver("mysqldb", "MySQLdbConnector", "mysqlclient"),
     "mysql+mysqlconnector": _Driver("mysqlconnector", "MySQLConnectorConnector", "mysqlconnector"),
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "redis+unix": _REDIS,
+    "tcp": _SOCKET,
+    "tls": _SOCKET,
+    "unix": _SOCKET,
 }
 _ASYNC = {
     "sqlite": _Driver("aiosqlite", "AioSQLiteConnector", "sqlite"),
@@ -47,8 +57,13 @@ _ASYNC = {
     "mysql": _ASYNCMY,
     "mysql+asyncmy": _ASYNCMY,
     "mysql+aiomysql": _Driver("aiomysql", "AiomysqlConnector", "aiomysql"),
+    "redis": _ASYNC_REDIS,
+    "rediss": _ASYNC_REDIS,
+    "redis+unix": _ASYNC_REDIS,
+    "tcp": _STREAM,
+    "tls": _STREAM,
+    "unix": _STREAM,
 }
-_LATER = ("redis", "rediss", "unix", "tcp", "tls")
 _WORLDS = _registry.WORLDS
 _registry.reserve(_SYNC, _ASYNC)
 
@@ -104,8 +119,6 @@ def _make(
 
 def _unsupported(scheme: str, known: list[str]) -> ConfigError:
     names = ", ".join(f"{name}://" for name in known)
-    if scheme.partition("+")[0] in _LATER:
-        return ConfigError(f"{scheme}:// is not supported in this version; supported are {names}")
     near = difflib.get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://? " if near else ""
     return ConfigError(f"unknown scheme {scheme}://; {hint}supported are {names}")

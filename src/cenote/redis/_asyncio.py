@@ -1,0 +1,335 @@
+"""`AsyncConnectionPool`: the ``connection_pool`` of a `redis.asyncio.Redis`, on a `cenote.AsyncPool`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import _get_running_loop
+from sys import _getframe
+from time import monotonic
+from typing import Any, Self, Unpack
+
+import redis.asyncio
+from redis.event import AsyncAfterConnectionReleasedEvent
+
+from .. import _explain, _steps
+from .._asyncio import AsyncLease, AsyncPool, AwaitedLease
+from .._core import Slot
+from .._explain import Holder
+from ..durations import Duration
+from ..errors import Error
+from ..events import Listener
+from ..options import Options, OptionsDict
+from ..stats import Stats
+from ._given import Given, in_short, read_both
+from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
+from ._watch import REAUTH, RECONNECT, REDIALED, watched
+from .errors import translated
+
+
+class Caller(AwaitedLease[Any]):
+    """A caller in the queue, who waits at once for all the time there is.
+
+    `AsyncPool` wakes its callers early, to see whether they wait for themselves. What is held without a with
+    block may have been handed on, so here that can be said at the deadline alone.
+    """
+
+    _until = 0.0
+
+    def wait(self) -> asyncio.Future[bool]:
+        """Wait for news, or the deadline."""
+        self.patience = self._until - monotonic()
+        return super().wait()
+
+
+async def _waited(inner: AsyncPool[Any]) -> Slot:
+    """Acquire what was no hit."""
+    caller = Caller(inner, None, _getframe(0))
+    caller._until = inner._deadline(None, monotonic())
+    try:
+        await caller.__aenter__()
+    except Error as error:
+        raise translated(error) from error.__cause__
+    hold, caller._hold = caller._hold, None
+    assert hold is not None
+    slot: Slot = hold.slot
+    slot.hold = hold
+    return slot
+
+
+class AsyncConnectionPool(redis.asyncio.ConnectionPool):
+    """A pool for `redis.asyncio.Redis`: bounded, first come first served, self-healing, safe to be cancelled.
+
+    It may be made before any loop runs, and used under several. See `ConnectionPool` for the arguments.
+
+    Raises:
+        ConfigError: an option makes no sense. Nothing was opened.
+        TypeError: there is no such option.
+    """
+
+    _inner: AsyncPool[Any] | None = None
+
+    def __init__(
+        self,
+        connection_class: type[Any] = redis.asyncio.Connection,
+        max_connections: int | None = None,
+        *,
+        listener: Listener | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Understand the options; open nothing."""
+        of_the_pool = {name: kwargs.pop(name) for name in ("maint_notifications_config",) if name in kwargs}
+        given = Given(kwargs, connection_class=connection_class, max_connections=max_connections)
+        self._options, self._listener = given.ours, listener
+        self._tells = (
+            "event_dispatcher" in given.theirs
+        )  # its default one is wanted for new credentials alone
+        self._fresh = threading.Lock()  # loops may run in several threads
+        super().__init__(connection_class, None, **of_the_pool, **given.theirs)
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make one from a URL, see `ConnectionPool.from_url`."""
+        return cls(**read_both(url, kwargs, asynchronous=True))
+
+    # ── what redis-py's client calls ────────────────────────────────────────────────────────────
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:  # noqa: ARG002 - redis-py's
+        """Lend an open connection until `release`: the oldest caller first, `timeout` at most.
+
+        Cancelling while it waits costs nothing and nobody.
+
+        Raises:
+            PoolTimeout, PoolFull, PoolClosed, ConnectError, SelfDeadlock: those of `cenote.redis.errors`,
+                which are redis-py's `ConnectionError`, too.
+        """
+        inner = self._inner or self._opened()
+        core, lane = inner._core, inner._lane
+        if lane is None or not lane.face.is_here():
+            lane = core.lanes.get(_get_running_loop())
+        slot = None if lane is None else core.take(lane, inner._clock())
+        if slot is not None and slot.watch is not None and slot.watch(0):
+            _steps.put_back(inner, slot)  # there is something to look into
+            slot = None
+        if slot is None:
+            slot = await _waited(inner)
+        sign(slot, _getframe(1), inner._actor())
+        connection = lend(slot)
+        slot.watch = connection._pool_watch
+        if connection._pool_state:
+            await self._renew(connection)
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        """Take a connection back: to the oldest waiter, or to the idle ones. See `ConnectionPool.release`.
+
+        If cancelled while it has to talk to the server, the connection is closed.
+
+        Raises:
+            KeyError: nobody has this connection from this pool.
+        """
+        hold = getattr(connection, "_pool_hold", None)
+        if hold is None:
+            raise KeyError(connection)
+        if self._tells or connection._pool_state or connection._pool_unread():
+            await self._put_in_order(connection)
+            return
+        slot = hold.slot
+        connection._pool_hold = None
+        slot.connection = connection
+        slot.hold = hold
+        pool = hold.pool
+        put = pool._core.put(slot, pool._clock())
+        if not put:
+            _steps.put_failed(pool, slot, put)
+
+    def make_connection(self) -> Any:
+        """Make a connection that is not open yet; the pool calls it for each dial."""
+        return watched(self.connection_class)(**self.connection_kwargs)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - as in redis-py
+        """Close the idle connections and, unless told otherwise, those in use; the pool goes on.
+
+        Whoever waits for a reply on one that is closed gets redis-py's `ConnectionError`.
+        """
+        inner = self._inner
+        if inner is None:
+            return
+        close_idle(inner)
+        if inuse_connections:
+            loop = asyncio.get_running_loop()
+            for connection in self._get_in_use_connections():
+                if connection._pool_loop is loop:
+                    await connection.disconnect(nowait=True)
+            cut_off(inner)  # those of other loops
+
+    async def aclose(self) -> None:
+        """Disconnect everything. As with redis-py's own pools, a later use opens it again."""
+        on_close = getattr(self, "_on_close", None)  # of maintenance notifications, in newer versions
+        if on_close is not None:
+            await on_close()
+        inner = self._let_go()
+        if inner is not None:
+            in_use = inner.stats().in_use
+            await inner.close(timeout=0 if in_use else 5.0)
+
+    def reset(self) -> None:
+        """Begin anew with no connections: those there are, are cut off. A forked child does so by itself."""
+        inner = self._let_go()
+        if inner is not None:
+            close_idle(inner)
+            cut_off(inner)
+
+    def set_retry(self, retry: Any) -> None:
+        """Set how redis-py retries commands, on every connection."""
+        self.connection_kwargs.update({"retry": retry})
+        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
+            connection.retry = retry
+
+    async def re_auth_callback(self, token: Any) -> None:
+        """Have every connection send new credentials: on release, or before its next use."""
+        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
+            connection.set_re_auth_token(token)
+
+    # ── what cenote's pools have ────────────────────────────────────────────────────────────────
+
+    @property
+    def name(self) -> str:
+        """The name in logs, metrics and errors: the option, or made from the address without its password."""
+        return self._opened().name
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._opened().options
+
+    @property  # type: ignore[override]  # None, for no limit, is a value here
+    def max_connections(self) -> int | None:
+        """redis-py's word for `max_open`; setting it resizes the pool."""
+        return self._opened().options.max_open
+
+    @max_connections.setter
+    def max_connections(self, most: int | None) -> None:
+        if hasattr(self, "encoder_class"):  # else redis-py's constructor is at work
+            self.resize(max_open=most)
+
+    def stats(self) -> Stats:
+        """Take a consistent snapshot of gauges, counters and histograms, see `cenote.AsyncPool.stats`."""
+        return self._opened().stats()
+
+    def holders(self) -> list[Holder]:
+        """List who holds a connection and where it was acquired, the longest hold first."""
+        return self._opened().holders()
+
+    def resize(self, **options: Unpack[OptionsDict]) -> None:
+        """Change any of our options of the running pool, see `cenote.AsyncPool.resize`."""
+        self._opened().resize(**options)
+
+    async def ping(self, timeout: Duration | None = None) -> None:
+        """Verify by one round trip that the server can be reached and answers.
+
+        Raises:
+            PoolTimeout, PoolFull, PoolClosed, ConnectError: see `get_connection`.
+        """
+        try:
+            await self._opened().ping(timeout)
+        except Error as error:
+            raise translated(error) from error.__cause__
+
+    def __repr__(self) -> str:
+        """Name and counts."""
+        kind = type(self)
+        counts = _explain.counts(self._opened()._core)
+        return f"<{kind.__module__}.{kind.__name__} {self.name!r} {counts}>"
+
+    # ── what redis-py's own pool does otherwise ─────────────────────────────────────────────────
+
+    def __del__(self) -> None:
+        """Do nothing: redis-py would take back from its metrics what was never added to them."""
+
+    def can_get_connection(self) -> bool:
+        """Say whether a connection is idle or may be opened."""
+        stats, limit = self.stats(), self._opened().options.limit
+        return bool(stats.idle or stats.open_connections + stats.closing < limit)
+
+    def get_available_connection(self) -> Any:
+        """Not to be had: taking a connection may mean waiting for it, see `get_connection`."""
+        raise NotImplementedError("use get_connection(), which waits for a connection")
+
+    async def ensure_connection(self, connection: Any) -> None:
+        """Do nothing: what `get_connection` gives is open and has been looked at."""
+
+    async def update_active_connections_for_reconnect(self) -> None:
+        """Have every connection in use closed on its release."""
+        for connection in self._get_in_use_connections():
+            connection.mark_for_reconnect()
+
+    def _get_free_connections(self) -> list[Any]:
+        return list(connections(self._opened()._core, in_use=False))
+
+    def _get_in_use_connections(self) -> set[Any]:
+        return set(connections(self._opened()._core, in_use=True))
+
+    @property
+    def _available_connections(self) -> list[Any]:
+        return self._get_free_connections()
+
+    @_available_connections.setter
+    def _available_connections(self, value: object) -> None:
+        """Ignore the empty list that redis-py begins with."""
+
+    @property
+    def _in_use_connections(self) -> set[Any]:
+        return self._get_in_use_connections()
+
+    @_in_use_connections.setter
+    def _in_use_connections(self, value: object) -> None:
+        """Ignore the empty set that redis-py begins with."""
+
+    # ── parts ───────────────────────────────────────────────────────────────────────────────────
+
+    def _opened(self) -> AsyncPool[Any]:
+        """Return the pool underneath, a new one if there is none since `aclose`."""
+        inner = self._inner
+        if inner is not None:
+            return inner
+        from ..drivers.redis import AsyncRedisConnector  # noqa: PLC0415 - of a driver, which only its users import
+
+        with self._fresh:
+            if self._inner is None:
+                connector = AsyncRedisConnector.lending(weakly(self.make_connection))
+                self._inner = AsyncPool(connector, listener=self._listener, **self._options)
+            return self._inner
+
+    def _let_go(self) -> AsyncPool[Any] | None:
+        with self._fresh:
+            inner, self._inner = self._inner, None
+        if inner is not None:
+            self._options = in_short(inner.options)
+        return inner
+
+    async def _renew(self, connection: Any) -> None:
+        """Send the credentials that came while it was idle."""
+        try:
+            if connection._pool_state & REAUTH:
+                await connection.re_auth()
+        except BaseException:
+            await asyncio.shield(self.release(connection))
+            raise
+
+    async def _put_in_order(self, connection: Any) -> None:
+        """Take back a connection that has to be looked at closely, and maybe talked to."""
+        state = connection._pool_state
+        dispatcher: Any = self._event_dispatcher
+        lease: AsyncLease[Any] = AsyncLease()
+        try:
+            if self._tells:
+                await dispatcher.dispatch_async(AsyncAfterConnectionReleasedEvent(connection))  # type: ignore[no-untyped-call]  # redis-py has no types there
+            elif state & REAUTH and not state & (REDIALED | RECONNECT):
+                await connection.re_auth()
+        finally:
+            lease._hold = hold = take_back(connection)
+            if hold is not None and state & REDIALED and not connection._pool_lost:
+                hold.slot.watch = None  # its user closed it, which says nothing about the others
+            del hold
+            await lease.release()

@@ -1,0 +1,297 @@
+"""`ConnectionPool`: the ``connection_pool`` of a `redis.Redis`, on top of a `cenote.Pool`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from sys import _getframe
+from typing import Any, Self, Unpack
+
+import redis
+from redis.event import AfterConnectionReleasedEvent
+
+from .. import _explain, _steps
+from .._core import Slot
+from .._explain import Holder
+from .._threads import Lease, Pool
+from ..durations import Duration
+from ..errors import Error
+from ..events import Listener
+from ..options import Options, OptionsDict
+from ..stats import Stats
+from ._given import OF_ITS_POOLS, Given, in_short, read_both
+from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
+from ._watch import REAUTH, RECONNECT, REDIALED, WatchedProxy, watched
+from .errors import translated
+
+
+class ConnectionPool(redis.ConnectionPool):
+    """A pool for `redis.Redis`: bounded, first come first served, self-healing, and it says who holds what.
+
+    ``redis.Redis(connection_pool=cenote.redis.ConnectionPool.from_url("redis://db", max_open=10))``. Making
+    one opens nothing. When all connections are in use a caller waits, as `on_full` says.
+
+    Args:
+        connection_class: `redis.Connection`, `redis.SSLConnection`, `redis.UnixDomainSocketConnection`,
+            or one that is derived from them.
+        max_connections: redis-py's word for `max_open`.
+        listener: called with each `cenote.Event`, see `cenote.Pool`.
+        **kwargs: the options of `cenote.Options` and the arguments of the connection class; names tell which.
+
+    Raises:
+        ConfigError: an option makes no sense. Nothing was opened.
+        TypeError: there is no such option.
+    """
+
+    _inner: Pool[Any] | None = None
+
+    def __init__(
+        self,
+        connection_class: type[Any] = redis.Connection,
+        max_connections: int | None = None,
+        cache_factory: Any = None,
+        *,
+        listener: Listener | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Understand the options; open nothing."""
+        of_the_pool = {
+            name: kwargs.pop(name) for name in (*OF_ITS_POOLS, "maint_notifications_config") if name in kwargs
+        }
+        given = Given(kwargs, connection_class=connection_class, max_connections=max_connections)
+        self._options, self._listener = given.ours, listener
+        self._tells = (
+            "event_dispatcher" in given.theirs
+        )  # its default one is wanted for new credentials alone
+        self._fresh = threading.Lock()
+        super().__init__(connection_class, None, cache_factory, **of_the_pool, **given.theirs)
+
+    @classmethod
+    def from_url(cls, url: str, **kwargs: Any) -> Self:
+        """Make one from ``redis://``, ``rediss://``, ``unix://`` or ``redis+unix://``.
+
+        Both kinds of options may stand in the query and be given as keywords. Of redis-py's own the URL's
+        win, as in redis-py; of ours the keywords, as in `cenote.Pool`.
+
+        Raises:
+            ConfigError: the URL cannot be read, or an option makes no sense. No password is shown.
+            TypeError: there is no such option.
+        """
+        return cls(**read_both(url, kwargs, asynchronous=False))
+
+    # ── what redis-py's client calls ────────────────────────────────────────────────────────────
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:  # noqa: ARG002 - redis-py's
+        """Lend an open connection until `release`: the oldest caller first, `timeout` at most.
+
+        Raises:
+            PoolTimeout, PoolFull, PoolClosed, ConnectError, SelfDeadlock: those of `cenote.redis.errors`,
+                which are redis-py's `ConnectionError`, too.
+        """
+        inner = self._inner or self._opened()
+        slot = inner._core.take(inner._lane, inner._clock())
+        if slot is None or (slot.watch is not None and slot.watch(0)):
+            slot = self._waited(inner, slot)
+        sign(slot, _getframe(1), inner._actor())
+        connection = lend(slot)
+        if connection._pool_state:
+            self._renew(connection)
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back: to the oldest waiter, or to the idle ones.
+
+        What its user left open is ended (MULTI, watched keys, with a `RuntimeWarning`) or closed: subscribed,
+        a reply not read, another database selected. Of a connection that nobody has here, nothing is done.
+        """
+        hold = getattr(connection, "_pool_hold", None)
+        if hold is None:
+            return
+        if self._tells or connection._pool_state or connection._pool_unread():
+            self._put_in_order(connection)
+            return
+        slot = hold.slot
+        connection._pool_hold = None
+        slot.connection = connection
+        slot.hold = hold
+        pool = hold.pool
+        put = pool._core.put(slot, pool._clock())
+        if not put:
+            _steps.put_failed(pool, slot, put)
+
+    def make_connection(self) -> Any:
+        """Make a connection that is not open yet; the pool calls it for each dial."""
+        connection = watched(self.connection_class)(**self.connection_kwargs)
+        return connection if self.cache is None else WatchedProxy(connection, self.cache, self._lock)
+
+    def owns_connection(self, connection: Any) -> bool:
+        """Say whether it is lent by this pool, in this process."""
+        hold = getattr(connection, "_pool_hold", None)
+        return hold is not None and hold.pool is self._inner and hold.slot.held
+
+    def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
+        """Close the idle connections and, unless told otherwise, cut off those in use; the pool goes on.
+
+        Whoever is at work on one that is cut off gets redis-py's `ConnectionError`.
+        """
+        inner = self._inner
+        if inner is not None:
+            close_idle(inner)
+            if inuse_connections:
+                cut_off(inner)
+
+    def close(self) -> None:
+        """Disconnect everything. As with redis-py's own pools, a later use opens it again."""
+        with self._fresh:
+            inner, self._inner = self._inner, None
+        if inner is not None:
+            self._options = in_short(inner.options)
+            in_use = inner.stats().in_use
+            inner.close(timeout=0 if in_use else 5.0)
+
+    def reset(self) -> None:
+        """Begin anew with no connections. A forked child does so by itself."""
+        self.pid = os.getpid()
+        self.close()
+
+    def set_retry(self, retry: Any) -> None:
+        """Set how redis-py retries commands, on every connection."""
+        self.connection_kwargs.update({"retry": retry})
+        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
+            connection.retry = retry
+
+    def re_auth_callback(self, token: Any) -> None:
+        """Have every connection send new credentials: on release, or before its next use."""
+        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
+            connection.set_re_auth_token(token)
+
+    # ── what cenote's pools have ────────────────────────────────────────────────────────────────
+
+    @property
+    def name(self) -> str:
+        """The name in logs, metrics and errors: the option, or made from the address without its password."""
+        return self._opened().name
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        return self._opened().options
+
+    @property  # type: ignore[override]  # None, for no limit, is a value here
+    def max_connections(self) -> int | None:
+        """redis-py's word for `max_open`; setting it resizes the pool."""
+        return self._opened().options.max_open
+
+    @max_connections.setter
+    def max_connections(self, most: int | None) -> None:
+        if self._ready():
+            self.resize(max_open=most)
+
+    def stats(self) -> Stats:
+        """Take a consistent snapshot of gauges, counters and histograms, see `cenote.Pool.stats`."""
+        return self._opened().stats()
+
+    def holders(self) -> list[Holder]:
+        """List who holds a connection and where it was acquired, the longest hold first."""
+        return self._opened().holders()
+
+    def resize(self, **options: Unpack[OptionsDict]) -> None:
+        """Change any of our options of the running pool, see `cenote.Pool.resize`."""
+        self._opened().resize(**options)
+
+    def ping(self, timeout: Duration | None = None) -> None:
+        """Verify by one round trip that the server can be reached and answers.
+
+        Raises:
+            PoolTimeout, PoolFull, PoolClosed, ConnectError: see `get_connection`.
+        """
+        try:
+            self._opened().ping(timeout)
+        except Error as error:
+            raise translated(error) from error.__cause__
+
+    def __repr__(self) -> str:
+        """Name and counts."""
+        kind = type(self)
+        counts = _explain.counts(self._opened()._core)
+        return f"<{kind.__module__}.{kind.__name__} {self.name!r} {counts}>"
+
+    # ── what redis-py's own pool does otherwise ─────────────────────────────────────────────────
+
+    def __del__(self) -> None:
+        """Do nothing: redis-py would take back from its metrics what was never added to them."""
+
+    def _checkpid(self) -> None:
+        """Do nothing: a forked child is looked after by `cenote._fork`."""
+
+    def _get_free_connections(self) -> list[Any]:
+        return list(connections(self._opened()._core, in_use=False))
+
+    def _get_in_use_connections(self) -> set[Any]:
+        return set(connections(self._opened()._core, in_use=True))
+
+    @property
+    def _available_connections(self) -> list[Any]:
+        return self._get_free_connections()
+
+    @_available_connections.setter
+    def _available_connections(self, value: object) -> None:
+        """Ignore the list that redis-py may begin with."""
+
+    @property
+    def _in_use_connections(self) -> set[Any]:
+        return self._get_in_use_connections()
+
+    @_in_use_connections.setter
+    def _in_use_connections(self, value: object) -> None:
+        """Ignore the set that redis-py may begin with."""
+
+    # ── parts ───────────────────────────────────────────────────────────────────────────────────
+
+    def _ready(self) -> bool:
+        """Whether redis-py's constructor is through."""
+        return hasattr(self, "_fork_lock")
+
+    def _opened(self) -> Pool[Any]:
+        """Return the pool underneath, a new one if there is none since `close`."""
+        inner = self._inner
+        if inner is not None:
+            return inner
+        from ..drivers.redis import RedisConnector  # noqa: PLC0415 - of a driver, which only its users import
+
+        with self._fresh:
+            if self._inner is None:
+                connector = RedisConnector.lending(weakly(self.make_connection))
+                self._inner = Pool(connector, listener=self._listener, **self._options)
+            return self._inner
+
+    def _waited(self, inner: Pool[Any], slot: Slot | None) -> Slot:
+        try:
+            return inner._acquire(None, slot)
+        except Error as error:
+            raise translated(error) from error.__cause__
+
+    def _renew(self, connection: Any) -> None:
+        """Send the credentials that came while it was idle."""
+        try:
+            if connection._pool_state & REAUTH:
+                connection.re_auth()
+        except BaseException:
+            self.release(connection)
+            raise
+
+    def _put_in_order(self, connection: Any) -> None:
+        """Take back a connection that has to be looked at closely, and maybe talked to."""
+        state = connection._pool_state
+        dispatcher: Any = self._event_dispatcher
+        lease: Lease[Any] = Lease()
+        try:
+            if self._tells:
+                dispatcher.dispatch(AfterConnectionReleasedEvent(connection))  # type: ignore[no-untyped-call]  # redis-py has no types there
+            elif state & REAUTH and not state & (REDIALED | RECONNECT):
+                connection.re_auth()
+        finally:
+            lease._hold = hold = take_back(connection)
+            if hold is not None and state & REDIALED and not connection._pool_lost:
+                hold.slot.watch = None  # its user closed it, which says nothing about the others
+            lease.release()
