@@ -5,6 +5,8 @@ from __future__ import annotations
 from benches.cases import (
     asyncio_idle,
     query_row,
+    redis_tasks,
+    redis_threads,
     size,
     streaming,
     tasks_crowd,
@@ -27,4 +29,6 @@ CASES: tuple[Case, ...] = (
     size.CASE,
     *query_row.CASES,
     *streaming.CASES,
+    *redis_threads.CASES,
+    *redis_tasks.CASES,
 )

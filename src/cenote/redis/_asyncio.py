@@ -6,15 +6,13 @@ import asyncio
 import threading
 from asyncio import _get_running_loop
 from sys import _getframe
-from time import monotonic
 from typing import Any, Self, Unpack
 
 import redis.asyncio
 from redis.event import AsyncAfterConnectionReleasedEvent
 
 from .. import _explain, _steps
-from .._asyncio import AsyncLease, AsyncPool, AwaitedLease
-from .._core import Slot
+from .._asyncio import AsyncLease, AsyncPool
 from .._explain import Holder
 from ..durations import Duration
 from ..errors import Error
@@ -23,38 +21,9 @@ from ..options import Options, OptionsDict
 from ..stats import Stats
 from ._given import Given, in_short, read_both
 from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
+from ._queue import waited
 from ._watch import REAUTH, RECONNECT, REDIALED, watched
 from .errors import translated
-
-
-class Caller(AwaitedLease[Any]):
-    """A caller in the queue, who waits at once for all the time there is.
-
-    `AsyncPool` wakes its callers early, to see whether they wait for themselves. What is held without a with
-    block may have been handed on, so here that can be said at the deadline alone.
-    """
-
-    _until = 0.0
-
-    def wait(self) -> asyncio.Future[bool]:
-        """Wait for news, or the deadline."""
-        self.patience = self._until - monotonic()
-        return super().wait()
-
-
-async def _waited(inner: AsyncPool[Any]) -> Slot:
-    """Acquire what was no hit."""
-    caller = Caller(inner, None, _getframe(0))
-    caller._until = inner._deadline(None, monotonic())
-    try:
-        await caller.__aenter__()
-    except Error as error:
-        raise translated(error) from error.__cause__
-    hold, caller._hold = caller._hold, None
-    assert hold is not None
-    slot: Slot = hold.slot
-    slot.hold = hold
-    return slot
 
 
 class AsyncConnectionPool(redis.asyncio.ConnectionPool):
@@ -112,7 +81,7 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
             _steps.put_back(inner, slot)  # there is something to look into
             slot = None
         if slot is None:
-            slot = await _waited(inner)
+            slot = await waited(inner)
         sign(slot, _getframe(1), inner._actor())
         connection = lend(slot)
         slot.watch = connection._pool_watch
