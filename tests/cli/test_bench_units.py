@@ -73,7 +73,7 @@ FOUND = Result(
         (["sqlite://", "--json", "."], ["--json", "must be a file", "'.'"]),
         (["sqlite://?max_open=3"], ["max_open (in the URL)", "leave it out"]),
         (["sqlite://?connect_timeout=3"], ["connect_timeout", "needs a unit"]),
-        (["redis://db"], ["redis://"]),
+        (["redis://db"], ["no SQL for redis"]),
         (["postgresql+asyncpg://app@db/app"], ["cenote.AsyncPool"]),
     ],
 )

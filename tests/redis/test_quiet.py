@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.conftest import MakeRedis
-from tests.redis.worlds import WORLDS, World, ask, done, drop_in, fill, in_worlds, name, using
+from tests.redis.worlds import WORLDS, World, ask, done, drop_in, entered, fill, in_worlds, name, using
 from tests.servers.redis import RedisServer, StopMode
 
 QUIET = 3.0  # seconds
@@ -83,11 +83,12 @@ async def test_nothing_fails_after_a_quiet_spell_without_a_heartbeat(
         assert pool.stats().connect_count == 6
 
 
+@pytest.mark.parametrize(("keepalive", "protocol"), [("500ms", 2), ("auto", 3)])
 @in_worlds(WORLDS)
 async def test_nothing_fails_and_nothing_is_opened_anew_with_a_heartbeat(
-    world: World, impatient: RedisServer
+    world: World, impatient: RedisServer, keepalive: str, protocol: int
 ) -> None:
-    async with using(world, impatient, max_open=3, keepalive="500ms") as (_, pool):
+    async with using(world, impatient, max_open=3, keepalive=keepalive, protocol=protocol) as (_, pool):
         before = await fill(pool, 3)
         await world.aside(impatient.sleep, QUIET)
         await in_turns(pool, 3, 21)
@@ -152,3 +153,16 @@ async def test_a_server_that_is_down_is_named_and_one_that_comes_back_is_found(
             await done(client.ping())
         await world.aside(server.start)
         assert await done(client.ping())
+
+
+@in_worlds(WORLDS)
+async def test_a_server_that_lets_nobody_ask_for_its_time_out_is_not_pinged(
+    world: World, breakable: RedisServer
+) -> None:
+    admin = redis.Redis.from_url(breakable.url())
+    admin.acl_setuser("shy", enabled=True, nopass=True, commands=["+@all", "-config"], keys=["*"])
+    admin.close()
+    url = breakable.url().replace(f"://:{breakable.password}@", "://shy:any@")
+    async with entered(world.pool(url, keepalive="auto")) as pool:
+        await ask(pool, 1)
+        assert pool._core.keepalive == float("inf")

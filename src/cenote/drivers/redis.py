@@ -155,6 +155,16 @@ class RedisConnector(_Redis):
         _compare(inner.read_response(disable_decoding=True), token)
 
     @staticmethod
+    def idle_timeout(connection: Any) -> float | None:
+        """Ask after how many seconds the server hangs up on the idle; None if it lets nobody ask."""
+        inner = behind(connection)
+        inner.send_command("CONFIG", "GET", "timeout", check_health=False)
+        try:
+            return _setting(inner.read_response(disable_decoding=True))
+        except redis.ResponseError:  # some hosts have no CONFIG, others forbid it
+            return None
+
+    @staticmethod
     def rollback(connection: Any) -> None:
         """Leave the transaction, and watch no keys."""
         inner = behind(connection)
@@ -238,6 +248,15 @@ class AsyncRedisConnector(_Redis):
         _compare(await connection.read_response(disable_decoding=True), token)
 
     @staticmethod
+    async def idle_timeout(connection: Any) -> float | None:
+        """Ask after how many seconds the server hangs up on the idle; None if it lets nobody ask."""
+        await connection.send_command("CONFIG", "GET", "timeout", check_health=False)
+        try:
+            return _setting(await connection.read_response(disable_decoding=True))
+        except redis.ResponseError:
+            return None
+
+    @staticmethod
     async def rollback(connection: Any) -> None:
         """Leave the transaction, and watch no keys."""
         await connection.send_command(_ender(connection), check_health=False)
@@ -290,6 +309,11 @@ def _holds_push(connection: Any) -> bool:
     first = buffer.read(1)
     buffer.seek(place)
     return bool(first == b">")
+
+
+def _setting(answer: Any) -> float:
+    """Read the value of the one setting asked for: the second of a pair, or in RESP3 that of a mapping."""
+    return float(next(iter(answer.values())) if isinstance(answer, dict) else answer[1])
 
 
 def _compare(answer: object, token: bytes) -> None:
