@@ -48,13 +48,12 @@ class Crowd:
     async def round(self) -> None:
         """Let a crowd come at once, and cancel whoever has sent, but for every tenth."""
         tasks = {asyncio.create_task(self.user()) for _ in range(CROWD)}
-        turns = 0
+        met = set[asyncio.Task[None]]()
         while tasks:
             await asyncio.sleep(0)
-            for task in tuple(self._sent):
-                turns += 1
-                if turns % 10:
-                    self._sent.discard(task)
+            for task in self._sent - met:
+                met.add(task)
+                if len(met) % 10:
                     self.cut_short += task.cancel()
             over = {task for task in tasks if task.done()}
             for task in over:

@@ -250,7 +250,8 @@ async def test_an_answer_to_somebody_else_is_seen_before_anybody_reads_it(
 async def test_a_ping_is_not_answered_by_what_was_left_of_another(
     world: World, redis_server: RedisServer
 ) -> None:
-    connector: Any = drop_in(world, redis_server)._opened()._connector
+    pool = drop_in(world, redis_server)
+    connector: Any = pool._opened()._connector
     connection = await done(connector.connect(5.0))
     await done(connector.ping(connection))
     await done(connection.send_command("PING"))  # and its answer is not read

@@ -54,31 +54,31 @@ class Slot:
 
     def __init__(self, id_: int, lane: Lane, generation: int, now: float) -> None:
         """Begin as a dial that started at `now`."""
-        self.id = id_
-        self.lane = lane
-        self.state = State.CONNECTING
-        self.generation = generation
+        self.id: int = id_
+        self.lane: Lane = lane
+        self.state: State = State.CONNECTING
+        self.generation: int = generation
         self.connection: Any = None
         # Called with 0, without a round trip: true when there is something to look into.
         self.watch: Callable[[int], object] | None = None
         # Absolute, so that a look at the age is one comparison; -inf once it leaves the pool.
-        self.expires_at = NEVER
-        self.opened_at = now
+        self.expires_at: float = NEVER
+        self.opened_at: float = now
         # Idle: since when. In use: since when. Connecting: since when.
-        self.since = now
-        self.answered_at = now  # last time a keepalive ping was answered
-        self.brief = True  # dialed just now, or its last hold was too short to look again after it
-        self.rested = 0.0  # how long it had been idle when it was last granted
+        self.since: float = now
+        self.answered_at: float = now  # last time a keepalive ping was answered
+        self.brief: bool = True  # dialed just now, or its last hold was too short to look again after it
+        self.rested: float = 0.0  # how long it had been idle when it was last granted
         # Written by the holder alone, and of meaning only while `held`; the owner is the id of the
         # frame that acquired it, or a reference to the thread or task if it is no with block.
         self.owner: Hashable = 0
         self.hold: Any = None  # the face's own, see Hold in _pool
         self.baggage: Any = None  # the holder's: what must not be collected before the connection is closed
         self.code: CodeType | None = None
-        self.instruction = 0
-        self.uses = 0
-        self.warned_for = -NEVER  # the `since` of the hold that warn_held was logged for
-        self.overdue = False
+        self.instruction: int = 0
+        self.uses: int = 0
+        self.warned_for: float = -NEVER  # the `since` of the hold that warn_held was logged for
+        self.overdue: bool = False
 
     @property
     def scoped(self) -> bool:
@@ -136,14 +136,14 @@ class Lane:
 
     def __init__(self, affinity: Hashable) -> None:
         """Start empty."""
-        self.affinity = affinity
+        self.affinity: Hashable = affinity
         self.face: Any = None  # whatever a face keeps for it
         # Insertion order is order of return, so the last one is the warmest and popitem is LIFO.
         # A key stands for itself so that pop() and popitem() are each one atomic step.
         self.idle: dict[Slot, Slot] = {}
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
-        self.dialing = 0  # dials under way that are not overdue
-        self.open = 0  # places this lane takes of the limit
+        self.dialing: int = 0  # dials under way that are not overdue
+        self.open: int = 0  # places this lane takes of the limit
 
 
 class Act(enum.Enum):

@@ -77,7 +77,7 @@ class MySQLDialect(Pep249):
 
     def __init__(self, cancel: Callable[[Any], Any]) -> None:
         """Take the connector's way to stop a statement."""
-        self.cancel = cancel
+        self.cancel: Callable[[Any], Any] | None = cancel
 
     def is_cancelled(self, error: BaseException) -> bool:
         """By the server's code."""

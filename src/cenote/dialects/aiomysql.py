@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from aiomysql.cursors import Cursor, SSCursor
 
@@ -13,8 +13,8 @@ from cenote.sql.dialect import Batch, Steps
 class AiomysqlDialect(MySQLDialect):
     """aiomysql: its connections make cursors to be awaited, which needs no server."""
 
-    plain = Cursor
-    unbuffered = SSCursor
+    plain: ClassVar[type[Any]] = Cursor
+    unbuffered: ClassVar[type[Any]] = SSCursor
 
     def next_result(self, source: Any) -> Steps[bool]:
         """Go on to the next one, of which aiomysql reads all rows at once, whatever the cursor."""

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 
@@ -22,6 +22,7 @@ from cenote.dialects._postgresql import begin_with
 from cenote.sql.dialect import (
     BATCH,
     Batch,
+    Binds,
     Call,
     Column,
     Dialect,
@@ -53,7 +54,7 @@ class _Source:
 class AsyncpgDialect(Dialect):
     """asyncpg speaks no PEP 249. Its rows are handed on as they are: a `Row` is made of each at once."""
 
-    binds = "server"
+    binds: ClassVar[Binds] = "server"
     named = False
 
     @staticmethod

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from cenote.errors import ConfigError
-from cenote.sql.dialect import Batch, Call, Isolation, NamedRow, Parameters, Pep249, Result, Steps, T
+from cenote.sql.dialect import Batch, Binds, Call, Isolation, NamedRow, Parameters, Pep249, Result, Steps, T
 
 
 class DBAPIDialect(Pep249):
     """PEP 249 as it is written; each call costs what the driver makes of it, and a commit."""
 
-    binds = "client"  # nobody knows; so there is no choice to offer
+    binds: ClassVar[Binds] = "client"  # nobody knows; so there is no choice to offer
     prepares = False
 
     def __init__(self, paramstyle: str, refuse_autocommit: Callable[[Any], None]) -> None:
         """Take the module's parameter style, and what refuses a connection without transactions."""
-        self.named = paramstyle in {"named", "pyformat"}  # type: ignore[misc] # here each connector has its own
+        self.named: bool = paramstyle in {"named", "pyformat"}
         self._refuse_autocommit = refuse_autocommit
         # Kept itself, so that no other connection can be taken for it.
         self._in_tx: dict[int, Any] = {}

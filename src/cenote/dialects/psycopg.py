@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg.generators import fetch
@@ -21,6 +21,7 @@ from cenote.sql.dialect import (
     BATCH,
     UNKNOWN_COUNT,
     Batch,
+    Binds,
     Call,
     Column,
     Isolation,
@@ -109,7 +110,7 @@ _MANY_NAMES = 1024
 class PsycopgDialect(Pep249):
     """What both worlds share; the cursors differ."""
 
-    binds = "both"
+    binds: ClassVar[Binds] = "both"
     _plain: type[Any] = _Cursor
     _pasting: type[Any] = _PastingCursor
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
 import psycopg2._psycopg
 import psycopg2.extensions
 
 from cenote.dialects._postgresql import IDLE, TYPES, begin_with
-from cenote.sql.dialect import BATCH, UNKNOWN_COUNT, Batch, Call, Isolation, Pep249, Result, Steps
+from cenote.sql.dialect import BATCH, UNKNOWN_COUNT, Batch, Binds, Call, Isolation, Pep249, Result, Steps
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class _Stream:
 class Psycopg2Dialect(Pep249):
     """PEP 249's ways, with a server's cursor for streams."""
 
-    binds = "client"
+    binds: ClassVar[Binds] = "client"
     prepares = False
 
     def __init__(self) -> None:

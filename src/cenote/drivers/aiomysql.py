@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _KNOWN = (*inspect.signature(aiomysql.connect).parameters, *TLS_PARAMETERS)
 
 
-class Connection(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no types
+class _Connection(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no types
     """An `aiomysql.connection.Connection` that takes bytes and lists, though PyMySQL 1.2 helps no more."""
 
     def escape(self, obj: Any) -> Any:
@@ -72,7 +72,7 @@ class AiomysqlConnector(AsyncMySQL):
         connection._writer = None  # closed, to aiomysql: collected like this, it does not warn
 
     async def _open(self, timeout: float) -> Any:
-        connection = Connection(**{**self._kwargs, "connect_timeout": timeout})
+        connection = _Connection(**{**self._kwargs, "connect_timeout": timeout})
         try:
             await connection._connect()
         except BaseException:

@@ -60,7 +60,7 @@ class Connection(MySQLdb.connections.Connection):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         native: Any = self  # the stubs of the C part have no types
-        self.own_socket = OwnSocket(native.fileno())
+        self.own_socket: OwnSocket = OwnSocket(native.fileno())
         self.thread_number: int = native.thread_id()
         self._address: int | None = None
         if _read_status is not None and hasattr(self, "_get_native_connection"):

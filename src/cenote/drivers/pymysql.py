@@ -65,7 +65,7 @@ class Connection(_Connection):
     its socket when it is interrupted, as it does when the server has gone; this one remembers which it was.
     """
 
-    stopped_waiting = False
+    stopped_waiting: bool = False
     _result: Any
 
     def _force_close(self) -> None:

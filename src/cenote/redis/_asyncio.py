@@ -205,6 +205,14 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
         except Error as error:
             raise translated(error) from error.__cause__
 
+    async def __aenter__(self) -> Self:
+        """Use the pool as its own context manager."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.aclose()
+
     def __repr__(self) -> str:
         """Name and counts."""
         kind = type(self)

@@ -151,7 +151,7 @@ class ConnectionPool(redis.ConnectionPool):
 
     def reset(self) -> None:
         """Begin anew with no connections. A forked child does so by itself."""
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self.close()
 
     def set_retry(self, retry: Any) -> None:
@@ -209,6 +209,14 @@ class ConnectionPool(redis.ConnectionPool):
             self._opened().ping(timeout)
         except Error as error:
             raise translated(error) from error.__cause__
+
+    def __enter__(self) -> Self:
+        """Use the pool as its own context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     def __repr__(self) -> str:
         """Name and counts."""

@@ -237,7 +237,8 @@ class Watched(Blocking):
 
     def mark_for_reconnect(self) -> None:
         """Have it closed when its user is done with it."""
-        super().mark_for_reconnect()
+        if hasattr(super(), "mark_for_reconnect"):  # from redis-py 7 on
+            super().mark_for_reconnect()
         self._pool_state |= RECONNECT
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
@@ -369,7 +370,8 @@ class AsyncWatched(Awaited):
 
     def mark_for_reconnect(self) -> None:
         """Have it closed when its user is done with it."""
-        super().mark_for_reconnect()
+        if hasattr(super(), "mark_for_reconnect"):  # from redis-py 7 on
+            super().mark_for_reconnect()
         self._pool_state |= RECONNECT
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:

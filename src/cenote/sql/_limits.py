@@ -51,9 +51,9 @@ class ThreadLimit:
         self._gate = allocate_lock()
         self._gate.acquire()
         self._asked = False
-        self.outcome = Outcome.IN_TIME
-        self.live = True
-        self.at = monotonic() + seconds
+        self.outcome: Outcome = Outcome.IN_TIME
+        self.live: bool = True
+        self.at: float = monotonic() + seconds
         self._until = self.at + GRACE
         _upkeep.set_alarm(self)
 
@@ -107,7 +107,7 @@ class TaskLimit:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._asked = False
-        self.outcome = Outcome.IN_TIME
+        self.outcome: Outcome = Outcome.IN_TIME
         self._until = self._loop.time() + seconds + GRACE
         self._handle = self._loop.call_later(seconds, self._ring)
 
@@ -151,8 +151,8 @@ class ThreadLater:
     def __init__(self, seconds: float, job: Callable[[], object]) -> None:
         """Set the alarm."""
         self._job = job
-        self.live = True
-        self.at = monotonic() + seconds
+        self.live: bool = True
+        self.at: float = monotonic() + seconds
         _upkeep.set_alarm(self)
 
     def ring(self) -> None:

@@ -62,8 +62,8 @@ class Reader:
         self.session: Session | None = session
         self.rows: list[tuple[Any, ...]] = []
         self.row: type[Row] = Row
-        self.closed = False
-        self.cut = False
+        self.closed: bool = False
+        self.cut: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:

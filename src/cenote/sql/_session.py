@@ -22,6 +22,7 @@ from ._limits import Outcome, TaskLimit, ThreadLimit
 from .dialect import Call, Dialect, Steps
 
 if TYPE_CHECKING:
+    from cenote._core import Slot
     from cenote._pool import PoolBase
 
     from ._reader import Reader
@@ -71,7 +72,7 @@ class Handle:
             )
             raise ConfigError(message)
         self.pool = pool
-        self.dialect = found()
+        self.dialect: Dialect = found()
         self.dialect.check(interpolate=interpolate, prepare=prepare)
         self.interpolate = interpolate
         self.prepare = prepare
@@ -121,11 +122,11 @@ class Session:
 
     def __init__(self, handle: Handle, lease: Any) -> None:
         """Begin with a lease that has its connection."""
-        self.handle = handle
-        self.lease = lease
-        self.slot = lease._hold.slot
-        self.connection = self.slot.connection
-        self.doomed = False
+        self.handle: Handle = handle
+        self.lease: Any = lease
+        self.slot: Slot = lease._hold.slot
+        self.connection: Any = self.slot.connection
+        self.doomed: bool = False
         self.busy: LockType | None = None
         self.source: Any = None
         self._reader: weakref.ref[Reader] | None = None

@@ -96,11 +96,11 @@ class Call:
         prepare: bool | None = None,  # noqa: FBT001 - the same
         stream: bool | None = None,  # noqa: FBT001 - the same
     ) -> None:
-        self.sql = sql
-        self.params = params
-        self.interpolate = interpolate
-        self.prepare = prepare
-        self.stream = stream
+        self.sql: Any = sql
+        self.params: Parameters = params
+        self.interpolate: bool | None = interpolate
+        self.prepare: bool | None = prepare
+        self.stream: bool | None = stream
 
 
 class Dialect:
@@ -112,7 +112,7 @@ class Dialect:
     """Whether a statement can be kept by the server and used again; if not, a `Stmt` is a mere name."""
     binds_prepared: ClassVar[bool] = False
     """Whether the server binds only for statements that are prepared, so that the others are pasted."""
-    named: ClassVar[bool] = True
+    named: bool = True
     """Whether parameters can be a mapping of names."""
     cancel: Callable[[Any], Any] | None = None
     """Ask the server to stop what runs on a connection, from elsewhere, within two seconds or so; awaited

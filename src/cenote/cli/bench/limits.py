@@ -41,7 +41,7 @@ class ServerLimit:
     """See `cenote.cli.bench.context.Experiment`."""
 
     name = "server-limit"
-    title = f"{CALLERS} callers at once, where the server allows {ALLOWED} connections"
+    title: str = f"{CALLERS} callers at once, where the server allows {ALLOWED} connections"
 
     def steps(self, _plan: Plan) -> int:
         """One for each case."""

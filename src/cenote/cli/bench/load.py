@@ -40,7 +40,7 @@ class Crew:
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
-        self.stop = threading.Event()
+        self.stop: threading.Event = threading.Event()
         self._errors: list[BaseException] = []
 
     def run(self, jobs: Sequence[Callable[[], None]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Unpack
 
 from cenote import Pool
 from cenote._secrets import authority
-from cenote.cli.bench.families import FAMILIES, Accounts
+from cenote.cli.bench.families import FAMILIES, Accounts, Family
 from cenote.cli.dialects import THREADS, Rows
 from cenote.cli.work import failure
 from cenote.connector import Connector
@@ -82,7 +82,7 @@ class Site:
             if option not in MAY_BE_SET:
                 problem = "the experiments set the options of their pools themselves"
                 raise ConfigError(f"{option} (in the URL): {problem}; leave it out")
-        self.options = Options.from_url(url)
+        self.options: Options = Options.from_url(url)
         assert self.options.dsn is not None
         self._dsn: str = self.options.dsn
         self.where: str = redact(self._dsn)
@@ -91,7 +91,7 @@ class Site:
         if driver not in FAMILIES or driver not in THREADS:
             known = ", ".join(THREADS[name].driver for name in FAMILIES)
             raise ConfigError(f"the benchmark has no SQL for {driver}; it works with {known}")
-        self.family = FAMILIES[driver]
+        self.family: Family = FAMILIES[driver]
         self.driver: str = THREADS[driver].driver
         self._dialect = THREADS[driver]
         self._ids = count(1)

@@ -71,7 +71,7 @@ class Sleeps:
     """See `cenote.cli.bench.context.Experiment`."""
 
     name = "sleep"
-    title = f"{CALLERS} statements of {SLEEP:g} s, started {TICK:g} s apart"
+    title: str = f"{CALLERS} statements of {SLEEP:g} s, started {TICK:g} s apart"
 
     def steps(self, _plan: Plan) -> int:
         """One for each statement, as it ends."""
