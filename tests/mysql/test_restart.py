@@ -67,7 +67,7 @@ async def test_connections_that_the_server_found_idle_for_too_long_fail_nobody(
 ) -> None:
     async with entered(impatient.pool(world, max_open=IDLE)) as pool:
         await fill(pool, IDLE)
-        await world.aside(impatient.server.sleep, 1.2)
+        await world.aside(impatient.server.sleep, 2.0)
         await world.aside(impatient.wait_for, 0)
         await query(pool, QUERIES)
         assert pool.stats().dead_on_acquire >= 1

@@ -89,7 +89,7 @@ async def test_pipelines_and_transactions(world: World, redis_server: RedisServe
             assert replies[2] == b"text"
             async with entered(r.pipeline(transaction=transaction)) as pipe:
                 pipe.execute_command("NO-SUCH-COMMAND").get(key)
-                with pytest.raises(redis.ResponseError, match="unknown command"):
+                with pytest.raises(redis.ResponseError):
                     await done(pipe.execute())
         assert in_order(pool)
 
@@ -373,7 +373,7 @@ def test_redis_py_is_heard_when_it_changes_how_it_retries(redis_server: RedisSer
         pool.set_retry(retry)
         assert held.retry is retry
         pool.release(held)
-        assert pool.get_connection_count()[0][0] == 1
+        assert (len(pool._available_connections), len(pool._in_use_connections)) == (1, 0)
         assert pool.connection_kwargs["retry"] is retry
         pool.connection_kwargs.pop("retry")
 

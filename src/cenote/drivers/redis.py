@@ -22,8 +22,9 @@ from redis.exceptions import RedisError
 
 from cenote import _sockets
 from cenote.drivers._redis import check_arguments, read_url
+from cenote.redis._commands import MULTI, OWED, RECONNECT, REDIALED, SPENT, WATCH
 from cenote.redis._lending import found
-from cenote.redis._watch import MULTI, OWED, RECONNECT, REDIALED, SPENT, WATCH, StandIn, watched
+from cenote.redis._watch import StandIn, watched
 
 _BROKEN = SPENT | REDIALED | RECONNECT
 _numbers = count(1)

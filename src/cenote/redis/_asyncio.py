@@ -19,10 +19,11 @@ from ..errors import Error
 from ..events import Listener
 from ..options import Options, OptionsDict
 from ..stats import Stats
+from ._commands import REAUTH, RECONNECT, REDIALED
 from ._given import Given, in_short, read_both
 from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
 from ._queue import waited
-from ._watch import REAUTH, RECONNECT, REDIALED, watched
+from ._watch import watched
 from .errors import translated
 
 

@@ -19,9 +19,10 @@ from ..errors import Error
 from ..events import Listener
 from ..options import Options, OptionsDict
 from ..stats import Stats
+from ._commands import REAUTH, RECONNECT, REDIALED
 from ._given import OF_ITS_POOLS, Given, in_short, read_both
 from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
-from ._watch import REAUTH, RECONNECT, REDIALED, WatchedProxy, watched
+from ._watch import WatchedProxy, watched
 from .errors import translated
 
 

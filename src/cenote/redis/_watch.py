@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio.connection
 import redis.connection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ResponseError
 
 from .. import _sockets
+from ._commands import NAMES, OWED, REAUTH, RECONNECT, REDIALED, SPENT, Packed, moved, replied
 
 if TYPE_CHECKING:
     from .._pool import Hold
@@ -64,83 +65,13 @@ if TYPE_CHECKING:
 else:
     Blocking = Awaited = object  # mixed into a class of redis-py's, see `watched`
 
-MULTI = 1  # inside a transaction
-WATCH = 2  # keys are watched
-ENDING = 4  # EXEC, DISCARD or UNWATCH was sent; the other two end when all replies are in
-SPENT = 8  # in a state that only closing ends: subscribed, MONITOR, another database, ...
-REDIALED = 16  # closed by its user, or by redis-py after an error, and maybe opened again
-RECONNECT = 32  # redis-py wants it closed, see `should_reconnect`
-REAUTH = 64  # to send its new credentials before anything else
-OWED = 128  # for each reply that has not been read
-
-_SUBSCRIBED = {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"}
-_REPLICAS = {"MONITOR", "SYNC", "PSYNC", "REPLCONF"}
-_SESSION = {"QUIT", "RESET", "HELLO", "AUTH", "READONLY", "READWRITE", "ASKING"}
-_SPENT = _SUBSCRIBED | _REPLICAS | _SESSION
-_SPENT_CLIENT = {"REPLY", "TRACKING", "CACHING", "NO-EVICT", "NO-TOUCH"}
-_TRANSACTIONS = {"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"}
-_MANY = 4096
-
 WAITS_ABOVE = 16_384
 """Bytes in a transport's buffer, of the 65,536 above which asyncio wants writers to wait."""
-
-
-class _Names(dict[Any, "str | None"]):
-    """From a command's name, as it was written, to the one by which it is known here; None for all others."""
-
-    def __missing__(self, name: object) -> str | None:
-        text = bytes(name).decode("latin-1") if isinstance(name, bytes | memoryview) else str(name)
-        first = text.upper().partition(" ")[0]
-        known = first in _SPENT or first in _TRANSACTIONS or first in {"CLIENT", "SELECT"}
-        found = first if known else None
-        if len(self) < _MANY:  # names are few; a caller that makes them up must not fill the memory
-            self[name] = found
-        return found
-
-
-NAMES = _Names()
-
-
-def moved(state: int, name: str, args: tuple[Any, ...], database: object) -> int:
-    """Say how a command that is known by name changes the state."""
-    if name in {"MULTI", "WATCH"}:
-        # One begun before the last one's end was read: from here on nobody knows which reply ends which.
-        return state | (MULTI if name == "MULTI" else WATCH) | (SPENT if state & ENDING else 0)
-    if name in _TRANSACTIONS:
-        queued = name == "UNWATCH" and state & MULTI
-        return state | ENDING if state & (MULTI | WATCH) and not queued else state
-    if name == "SELECT":
-        return state if _text(args[1:2]) == str(database or 0) else state | SPENT
-    if name == "CLIENT":
-        words = _text(args[:2]).upper().split()
-        return state | SPENT if words[1:] and words[1] in _SPENT_CLIENT else state
-    return state | SPENT
-
-
-def _text(args: tuple[Any, ...]) -> str:
-    return " ".join(arg.decode("latin-1") if isinstance(arg, bytes) else str(arg) for arg in args)
-
-
-def _replied(state: int, error: ResponseError | None = None) -> int:
-    """Say what is left of a state that is not 0 when one reply, or an error, has been read."""
-    if not state & ENDING:
-        return state
-    if isinstance(error, NoPermissionError):
-        return state | SPENT  # it may have been the EXEC, which then has ended nothing
-    return state & ~(MULTI | WATCH | ENDING) if 0 < state < OWED else state
 
 
 def _is_loss(error: BaseException | None) -> bool:
     """Whether an error in flight says that the peer has gone; a time-out does not."""
     return isinstance(error, OSError | RedisConnectionError) and not isinstance(error, TimeoutError)
-
-
-class Packed(list[Any]):
-    """Commands packed into bytes that still knows which they are."""
-
-    __slots__ = ("commands",)
-
-    commands: list[tuple[Any, ...]]
 
 
 class StandIn:
@@ -216,12 +147,12 @@ class Watched(Blocking):
         try:
             response = super().read_response(*args, **kwargs)
         except ResponseError as error:
-            self._pool_state = _replied(self._pool_state - OWED, error)
+            self._pool_state = replied(self._pool_state - OWED, error)
             raise
         if not kwargs or not kwargs.get("push_request"):  # what the server sends unasked is no reply
             self._pool_state = state = self._pool_state - OWED
             if state:
-                self._pool_state = _replied(state)
+                self._pool_state = replied(state)
         return response
 
     def re_auth(self) -> None:
@@ -343,13 +274,13 @@ class AsyncWatched(Awaited):
         try:
             response = await super().read_response(*args, **kwargs)
         except ResponseError as error:
-            self._pool_state = _replied(self._pool_state - OWED, error)
+            self._pool_state = replied(self._pool_state - OWED, error)
             raise
         if (kwargs or args) and self._is_no_reply(response, args, kwargs):
             return response
         self._pool_state = state = self._pool_state - OWED
         if state:
-            self._pool_state = _replied(state)
+            self._pool_state = replied(state)
         return response
 
     @staticmethod
