@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from _thread import TIMEOUT_MAX, allocate_lock, get_ident
 from asyncio import _get_running_loop  # None instead of an error
+from collections import OrderedDict
 from contextlib import suppress
 from time import monotonic
 
@@ -19,6 +20,9 @@ NEWS, NO_NEWS = True, False
 
 FIRST_WAIT = 0.05
 """Seconds after which a waiter is checked for waiting on itself; most have been served by then."""
+
+RING_APART = 0.002
+"""Seconds between two looks at who has waited that long: in a crowd they come one after the other."""
 
 
 class ThreadWaiter(Waiter):
@@ -55,7 +59,8 @@ class Home:
         """Set no timer yet."""
         self.loop = loop
         self._tells = hasattr(loop, "_thread_id")
-        self.began: dict[TaskWaiter, float] = {}
+        # Ordered: its oldest is found at once, however many have left before it.
+        self.began: OrderedDict[TaskWaiter, float] = OrderedDict()
         self._ringing = False
 
     def is_here(self) -> bool:
@@ -78,9 +83,10 @@ class Home:
 
     def _ring(self) -> None:
         late = monotonic() - FIRST_WAIT
-        for waiter, began in tuple(self.began.items()):
+        while self.began:
+            waiter, began = next(iter(self.began.items()))
             if began > late:
-                self.loop.call_later(began - late, self._ring)
+                self.loop.call_later(max(began - late, RING_APART), self._ring)
                 return
             waiter.arrive(NO_NEWS)
         self._ringing = False
