@@ -122,7 +122,10 @@ class Thread:
                 if alarm.live and at > now:
                     return at - now
                 heappop(self._alarms)
-            alarm.ring()
+            try:
+                alarm.ring()
+            except Exception:
+                _steps.log.exception("an alarm failed")  # ... and must not end the upkeep of all pools
 
 
 class Bell(Protocol):

@@ -162,6 +162,29 @@ def test_an_alarm_set_while_the_thread_plans_is_not_forgotten(peer: Peer) -> Non
     ours.close()
 
 
+def test_an_alarm_that_fails_does_not_keep_the_others_from_ringing(caplog: pytest.LogCaptureFixture) -> None:
+    thread = _upkeep.Thread()
+    thread._started = True  # it never runs
+    rung: list[str] = []
+
+    class Due:
+        at, live = 0.0, True
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def ring(self) -> None:
+            rung.append(self.name)
+            if self.name == "bad":
+                raise OSError
+
+    thread.set(Due("bad"))
+    thread.set(Due("good"))
+    thread._ring()
+    assert rung == ["bad", "good"]
+    assert "an alarm failed" in caplog.text
+
+
 def test_alarms_that_are_over_do_not_pile_up_until_their_time() -> None:
     thread = _upkeep.Thread()
     thread._started = True  # it never runs

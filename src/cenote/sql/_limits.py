@@ -42,7 +42,19 @@ class Outcome(enum.Enum):
 class ThreadLimit:
     """Watches a statement that blocks a thread; an alarm of the upkeep thread."""
 
-    __slots__ = ("_asked", "_cancel", "_gate", "_lock", "_pool", "_slot", "_until", "at", "live", "outcome")
+    __slots__ = (
+        "_asked",
+        "_cancel",
+        "_cut",
+        "_gate",
+        "_lock",
+        "_pool",
+        "_slot",
+        "_until",
+        "at",
+        "live",
+        "outcome",
+    )
 
     def __init__(self, pool: PoolBase[Any], slot: Slot, seconds: float, cancel: Cancel | None) -> None:
         """Start the watch."""
@@ -50,7 +62,7 @@ class ThreadLimit:
         self._lock = threading.Lock()
         self._gate = allocate_lock()
         self._gate.acquire()
-        self._asked = False
+        self._asked = self._cut = False
         self.outcome: Outcome = Outcome.IN_TIME
         self.live: bool = True
         self.at: float = monotonic() + seconds
@@ -69,6 +81,7 @@ class ThreadLimit:
             else:
                 # Under the lock: once `end` has been here the connection is somebody else's. And again, as
                 # long as it lasts: SQLite forgets it if its statement was about to begin.
+                self._cut = True
                 _steps.terminate(self._pool, self._slot)
                 self.at = monotonic() + GRACE
         _upkeep.set_alarm(self)
@@ -92,21 +105,32 @@ class ThreadLimit:
                 return self.outcome
         if self._cancel is not None:
             heard = self._gate.acquire(timeout=max(self._until - monotonic(), 0.0)) and self._asked
-            self.outcome = Outcome.CANCELLED if heard else Outcome.CUT
+            self.outcome = Outcome.CANCELLED if heard and not self._cut else Outcome.CUT
         return self.outcome
 
 
 class TaskLimit:
     """Watches a statement that a task awaits."""
 
-    __slots__ = ("_asked", "_cancel", "_handle", "_loop", "_pool", "_slot", "_task", "_until", "outcome")
+    __slots__ = (
+        "_asked",
+        "_cancel",
+        "_cut",
+        "_handle",
+        "_loop",
+        "_pool",
+        "_slot",
+        "_task",
+        "_until",
+        "outcome",
+    )
 
     def __init__(self, pool: PoolBase[Any], slot: Slot, seconds: float, cancel: Cancel | None) -> None:
         """Start the watch, on the running loop."""
         self._pool, self._slot, self._cancel = pool, slot, cancel
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._asked = False
+        self._asked = self._cut = False
         self.outcome: Outcome = Outcome.IN_TIME
         self._until = self._loop.time() + seconds + GRACE
         self._handle = self._loop.call_later(seconds, self._ring)
@@ -114,10 +138,14 @@ class TaskLimit:
     def _ring(self) -> None:
         self.outcome = Outcome.CUT
         if self._cancel is None:
-            _steps.terminate(self._pool, self._slot)
+            self._cut_off()
             return
         self._task = self._loop.create_task(self._ask(self._cancel), name="cenote-cancel")
-        self._handle = self._loop.call_at(self._until, _steps.terminate, self._pool, self._slot)
+        self._handle = self._loop.call_at(self._until, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._cut = True
+        _steps.terminate(self._pool, self._slot)
 
     async def _ask(self, cancel: Cancel) -> None:
         try:
@@ -132,7 +160,7 @@ class TaskLimit:
         if self._task is not None:
             left = max(self._until - self._loop.time(), 0.0)
             await asyncio.wait({self._task}, timeout=left)
-            self.outcome = Outcome.CANCELLED if self._asked else Outcome.CUT
+            self.outcome = Outcome.CANCELLED if self._asked and not self._cut else Outcome.CUT
         return self.outcome
 
 
