@@ -124,8 +124,8 @@ class Thread:
                 heappop(self._alarms)
             try:
                 alarm.ring()
-            except Exception:
-                _steps.log.exception("an alarm failed")  # ... and must not end the upkeep of all pools
+            except Exception:  # noqa: BLE001 - it is logged, and must not end the upkeep of all pools
+                _steps.log.exception("an alarm failed")
 
 
 class Bell(Protocol):
