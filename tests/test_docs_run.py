@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -69,7 +69,7 @@ class Addressed(Protocol):
     host: str
     port: int
 
-    def url(self, driver: str, *, database: str) -> str:
+    def url(self, driver: str, *, database: Any) -> str:
         """Return the address for a driver."""
 
 
@@ -105,14 +105,15 @@ def bouncer(library: PostgresServer) -> Iterator[PgBouncer]:
 
 
 ADDRESSES = [
-    (r"(postgresql(?:\+\w+)?)://app@(db)/app", "library"),
-    (r"(postgresql(?:\+\w+)?)://app@(pgbouncer)/app", "bouncer"),
-    (r"(mysql(?:\+\w+)?)://app@(db)/app", "mysql_library"),
+    (r"(postgresql(?:\+\w+)?)://app@(db)/app", "library", "docs"),
+    (r"(postgresql(?:\+\w+)?)://app@(pgbouncer)/app", "bouncer", "docs"),
+    (r"(mysql(?:\+\w+)?)://app@(db)/app", "mysql_library", "docs"),
+    (r"(redis)://(db)/0", "redis_server", 0),
 ]
 
 
-def _address(server: Addressed, found: re.Match[str]) -> str:
-    return server.url(found[1], database="docs")
+def _address(server: Addressed, database: object, found: re.Match[str]) -> str:
+    return server.url(found[1], database=database)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +125,14 @@ def test_a_page_runs_and_prints_what_it_shows(
     script = tmp_path / "page.py"
     text = program(page)
     names = {}
-    for pattern, fixture in ADDRESSES:
+    for pattern, fixture, database in ADDRESSES:
         found = re.search(pattern, text)
         if found:
             server: Addressed = request.getfixturevalue(fixture)
-            text = re.sub(pattern, partial(_address, server), text)
+            text = re.sub(pattern, partial(_address, server, database), text)
             for user in ("app", "app:***"):
                 names[f"{user}@{server.host}:{server.port}/docs"] = f"app@{found[2]}/app"
+            names[f"{server.host}:{server.port}/0"] = f"{found[2]}/0"
     script.write_text(text)
     printed = run(script, tmp_path, DB_DSN=library.url(database="docs"))
     for name, shown_as in names.items():

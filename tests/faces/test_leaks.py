@@ -173,7 +173,8 @@ def test_a_dropped_pool_goes_with_its_idle_connections() -> None:
     gone = weakref.ref(pool)
     del pool
     gc.collect()
-    assert gone() is None
+    # Upkeep may hold it for the moment in which it looks whether anything is due.
+    assert gone() is None or settled(gone)
 
 
 def test_a_pool_dropped_with_a_lease_out_goes_with_it() -> None:
