@@ -8,7 +8,7 @@ barges, and nothing stays idle in a pool that is closed or too large.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -362,3 +362,22 @@ def test_who_ends_the_calm_does_so_before_the_last_look_at_the_idle_ones(
         face.run(face.core.release, slot)
     forgotten = face.idle() if other != "ask" else face.queue()
     assert bool(forgotten) is (core is EndsTheCalmLate)
+
+
+def test_a_shelf_that_changes_while_upkeep_begins_to_read_it_is_read_again() -> None:
+    class Changing(dict[Slot, Slot]):
+        reads = 0
+
+        def __iter__(self) -> Iterator[Slot]:
+            self.reads += 1
+            if self.reads == 1:
+                raise RuntimeError("dictionary changed size during iteration")
+            return super().__iter__()
+
+    face = Face(max_idle_time=900, max_lifetime=None)
+    [slot] = face.fill(1)
+    lane = face.lane()
+    shelf = Changing(lane.idle)
+    lane.idle = shelf
+    assert face.core._coldest(lane, 1) == [slot]
+    assert shelf.reads == 2

@@ -231,8 +231,12 @@ class Ledger:
 
     @staticmethod
     def _coldest(lane: Lane, count: int) -> list[Slot]:
-        """The idle slots longest on the shelf. One C call, so no take or put can fall in between."""
-        return list(islice(lane.idle, count))
+        """The idle slots longest on the shelf, read in one C call: no take or put can fall into it."""
+        while True:
+            try:
+                return list(islice(lane.idle, count))
+            except RuntimeError:  # one fell between that call and the one before it, which begins to read
+                continue
 
     def _close_coldest(self, count: float, reason: str, now: float, lanes: list[Lane]) -> int:
         """Close as many as `count` idle slots of these lanes, those returned first; say how many it were."""
