@@ -101,7 +101,7 @@ def test_what_the_standard_has_no_words_for_is_refused(db: DB, asked: dict[str, 
 
 
 def test_a_transaction_where_none_would_begin_is_refused(file: str) -> None:
-    connector = cenote.dbapi(sqlite3, file, isolation_level=None)
+    connector = cenote.dbapi(sqlite3, file, isolation_level=None, check_same_thread=False)
     with cenote.open(connector) as db, pytest.raises(cenote.ConfigError, match="in autocommit"):
         db.begin()
 
