@@ -191,8 +191,9 @@ def test_a_pool_dropped_with_a_lease_out_goes_with_it() -> None:
 
 
 def settled(gone: Callable[[], object]) -> bool:
-    for _ in range(500):
-        gc.collect()  # all generations: what was still held a moment ago is in the oldest
+    for turn in range(100_000):
+        # Now and then all generations: what was still held when this began is in the oldest by now.
+        gc.collect(0 if turn % 1000 else 2)
         if gone() is None:
             return True
     return False
