@@ -17,12 +17,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
-from urllib.parse import unquote
 
+from cenote._option_table import ALIASES as ALIASES  # noqa: PLC0414 - part of this module's face
+from cenote._option_table import OPTION_NAMES as OPTION_NAMES  # noqa: PLC0414 - as above
+from cenote._option_table import SPECS, name_or_none, one_line
+from cenote._query import divide
 from cenote._secrets import HOSTS, SCHEME, authority
-from cenote._secrets import redact as redact  # noqa: PLC0414 - part of this module's face
+from cenote._secrets import redact as redact  # noqa: PLC0414 - as above
 from cenote._secrets import scrub as scrub  # noqa: PLC0414 - as above
-from cenote.durations import Duration, format_duration, seconds
+from cenote.durations import Duration, format_duration
 from cenote.errors import ConfigError
 
 OnFull = Literal["wait", "overflow", "reject"]
@@ -118,7 +121,7 @@ class Options:
         """Turn what was given into what the fields promise, or refuse it."""
         if self.dsn is not None:
             _check_url(self.dsn)
-        for name, spec in _SPECS.items():
+        for name, spec in SPECS.items():
             object.__setattr__(self, name, spec.read(getattr(self, name), name))
         if self.min_idle > self.idle_limit:
             which = "max_idle" if self.max_idle == self.idle_limit else "max_open"
@@ -130,7 +133,7 @@ class Options:
         shown = [] if self.dsn is None else [f"dsn={redact(self.dsn)!r}"]
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            if item.name in _SPECS and value != item.default:
+            if item.name in SPECS and value != item.default:
                 shown.append(f"{item.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -174,7 +177,7 @@ class Options:
         """
         taken, dsn = split_url(url)
         raw: dict[str, Any] = {
-            name: _SPECS[name].read_text(text, f"{name} (in the URL)") for name, text in taken.items()
+            name: SPECS[name].read_text(text, f"{name} (in the URL)") for name, text in taken.items()
         }
         raw.update(options)
         return cls.of(dsn, **raw)
@@ -193,11 +196,11 @@ class Options:
         for variable, name in names.items():
             unread = f"{prefix}{name.upper()}"
             if unread not in names and unread in environ:
-                problem = f"not a variable that is read, got {_shown(environ[unread])}"
+                problem = f"not a variable that is read, got {one_line(environ[unread])}"
                 raise ConfigError(f"{unread}: {problem}; write {variable}")
         given = {variable: name for variable, name in names.items() if variable in environ}
         raw: dict[str, Any] = {
-            name: _SPECS[name].read_text(environ[variable], f"{variable} ({name})")
+            name: SPECS[name].read_text(environ[variable], f"{variable} ({name})")
             for variable, name in given.items()
         }
         return cls._from_sources(dsn, raw, [f"{prefix}DSN", *given])
@@ -228,122 +231,6 @@ class Options:
             raise ConfigError(f"{error} (read from {', '.join(sources)})") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """One sort of value: how it is checked, and what an error and a help text say about it."""
-
-    check: Callable[[object, str], object]  # (value, label) -> the value to keep, or None to refuse it
-    want: str
-    example: str
-    metavar: str
-
-
-def _whole(least: int, example: int) -> _Kind:
-    def check(value: object, _: str) -> object:
-        # A bool is an int for Python; for a reader it is a mistake.
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= least else None
-
-    return _Kind(check, f"a whole number from {least} up", str(example), "N")
-
-
-def _length(example: str, *, zero: bool = False) -> _Kind:
-    def check(value: object, label: str) -> object:
-        if isinstance(value, str) and redact(value) != value:
-            return None  # a URL in the wrong place: only `_Spec.read` knows how to show it
-        length = seconds(value, option=label)  # type: ignore[arg-type]  # it refuses what is no Duration
-        return length if length > 0 or zero else None
-
-    return _Kind(check, f"a duration {'from' if zero else 'above'} 0", repr(example), "DURATION")
-
-
-def _length_or(word: str, length: _Kind) -> _Kind:
-    def check(value: object, label: str) -> object:
-        return word if isinstance(value, str) and value.lower() == word else length.check(value, label)
-
-    return _Kind(check, f"{length.want}, or {word!r}", length.example, length.metavar)
-
-
-def _choice(*words: str) -> _Kind:
-    def check(value: object, _: str) -> object:
-        return value if isinstance(value, str) and value in words else None
-
-    return _Kind(check, " or ".join(map(repr, words)), repr(words[0]), f"{{{','.join(words)}}}")
-
-
-def _label(value: object, _: str) -> object:
-    """Accept a name that may stand in every log and metric, hence no URL with a password."""
-    readable = isinstance(value, str) and value.strip() and value.isprintable() and redact(value) == value
-    return value if readable else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Spec:
-    """One row of the table. `none` says what None means; without it None is refused."""
-
-    kind: _Kind
-    about: str
-    none: str | None = None
-    alias: str | None = None
-
-    def read(self, value: object, label: str) -> object:
-        """Return the value as the field holds it, or raise the `ConfigError` that begins with `label`."""
-        if value is None and self.none:
-            return None
-        checked = None if value is None else self.kind.check(value, label)
-        if checked is None:
-            remedy = f"write {self.kind.example}" + (f", or None for {self.none}" if self.none else "")
-            raise ConfigError(f"{label}: must be {self.kind.want}, got {_shown(value)}; {remedy}")
-        return checked
-
-    def read_text(self, text: str, label: str) -> object:
-        """Do the same for a URL, a variable or a flag, where numbers and None are text too."""
-        value: object = text
-        if self.none and text.lower() == "none":
-            value = None
-        elif self.kind.metavar == "N" and re.fullmatch(r"-?[0-9]{1,18}", text):
-            value = int(text)
-        return self.read(value, label)
-
-
-_SPECS = {
-    "max_open": _Spec(
-        _whole(1, 25), "most connections, connecting ones included", "no limit", "max_open_conns"
-    ),
-    "max_idle": _Spec(_whole(0, 25), "most idle connections kept", "as many as max_open", "max_idle_conns"),
-    "min_idle": _Spec(_whole(0, 0), "idle connections kept warm"),
-    "max_lifetime": _Spec(
-        _length("1h"), "age at which a connection is replaced", "no limit", "conn_max_lifetime"
-    ),
-    "max_idle_time": _Spec(_length("15m"), "idle for longer, a connection is closed", "no limit"),
-    "keepalive": _Spec(
-        _length_or("auto", _length("30s")),
-        "how often an idle connection is pinged; auto is below the server's time-out",
-        "never",
-    ),
-    "ping_after": _Spec(_length("60s", zero=True), "idle for longer, it is pinged on acquire", "never"),
-    "timeout": _Spec(
-        _length("30s", zero=True), "longest wait for a connection, dialing included", "no limit"
-    ),
-    "connect_timeout": _Spec(_length("5s"), "longest time for one dial"),
-    "max_waiting": _Spec(_whole(0, 100), "longest queue of callers, beyond it they are refused", "no limit"),
-    "on_full": _Spec(_choice("wait", "overflow", "reject"), "what a caller meets when all are in use"),
-    "max_overflow": _Spec(_whole(1, 10), "most extra connections with on_full overflow"),
-    "max_connecting": _Spec(_whole(1, 4), "most dials at once"),
-    "name": _Spec(
-        _Kind(_label, "printable text without a password", "'orders'", "NAME"),
-        "name in logs and metrics",
-        "the URL's own",
-    ),
-    "reset": _Spec(_choice("session"), "session state cleared on release", "not cleared"),
-    "warn_held": _Spec(_length("30s"), "held for longer, a connection is reported", "never"),
-}
-OPTION_NAMES = tuple(_SPECS)
-"""Every option a caller may give; `dsn` is not one of them."""
-
-ALIASES = {spec.alias or name: name for name, spec in _SPECS.items()}
-"""How variables and flags call the options: Go's names where it has them, else the option's own."""
-
-
 def add_arguments(parser: argparse.ArgumentParser, prefix: str = "db") -> None:
     """Add ``--db-dsn`` and a flag for every option, to be read by `Options.from_args`.
 
@@ -372,7 +259,7 @@ def add_arguments(parser: argparse.ArgumentParser, prefix: str = "db") -> None:
 
     add("dsn", "URL", url, "where to connect, like postgresql://app@db/app; may carry options in its query")
     for alias, name in ALIASES.items():
-        spec = _SPECS[name]
+        spec = SPECS[name]
         default = defaults[name]
         if spec.kind.metavar == "DURATION" and isinstance(default, float):
             default = format_duration(default)
@@ -405,19 +292,12 @@ def _check_url(url: object) -> None:
 
 def _refuse_unknown(raw: Mapping[str, object]) -> None:
     for name in raw:
-        if name not in _SPECS:
+        if name not in SPECS:
             near = difflib.get_close_matches(name, OPTION_NAMES, n=1)
             remedy = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(OPTION_NAMES)}"
             raise TypeError(f"unknown option {name!r}; {remedy}")
 
 
-def _shown(value: object) -> str:
-    """Keep an error to one line without a password, even when a URL landed in the wrong place."""
-    text = repr(redact(value) if isinstance(value, str) else value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-
-
-_MAX_SHOWN = 64
 _EXAMPLE_URL = "'postgresql://app@db/app'"
 
 
@@ -440,18 +320,13 @@ def split_url(url: str) -> tuple[dict[str, str], str]:
     mark = url.find("?", begin)
     if mark < 0:
         return {}, url
+    ours, kept = divide(url, mark, SPECS)
     taken: dict[str, str] = {}
-    kept = []
-    for parameter in url[mark + 1 :].split("&"):
-        name, _, value = parameter.partition("=")
-        name = unquote(name)
-        if name not in _SPECS:
-            kept.append(parameter)
-        elif name in taken:
-            again = _shown(unquote(value))
-            raise ConfigError(f"{name} (in the URL): given twice, got {again} again; keep one of them")
-        else:
-            taken[name] = unquote(value)
+    for name, value in ours:
+        if name in taken:
+            problem = f"given twice, got {one_line(value)} again"
+            raise ConfigError(f"{name} (in the URL): {problem}; keep one of them")
+        taken[name] = value
     if not taken:
         return {}, url
     return taken, url[:mark] + ("?" + "&".join(kept) if kept else "")
@@ -469,4 +344,4 @@ def default_name(url: str) -> str:
         name = place.rstrip("/").rpartition("/")[2] or ":memory:"
     else:
         name = place.lstrip("@").strip("/")
-    return name if _label(name, "name") else kind
+    return name if name_or_none(name, "name") else kind

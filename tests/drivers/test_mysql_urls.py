@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +16,8 @@ from cenote.drivers.mysqldb import MySQLdbConnector
 from cenote.drivers.pymysql import PyMySQLConnector
 from cenote.errors import ConfigError
 from tests.drivers.cases import TIMEOUT, MariaDBPlace, ask, done
-from tests.servers.mariadb import MariaDBServer
+from tests.drivers.schemes import MYSQL, SECRET, Make, each_mysql
 
-Make = Callable[[str], Any]
-
-SECRET = "hunter2-hunter2"
-MYSQL = [
-    (connector_for, "mysql"),
-    (connector_for, "mysql+mysqldb"),
-    (connector_for, "mysql+mysqlconnector"),
-    (async_connector_for, "mysql"),
-    (async_connector_for, "mysql+aiomysql"),
-]
-NAMES = ["pymysql", "mysqldb", "mysqlconnector", "asyncmy", "aiomysql"]
 CONNECTORS = [
     PyMySQLConnector,
     MySQLdbConnector,
@@ -39,7 +25,6 @@ CONNECTORS = [
     AsyncmyConnector,
     AiomysqlConnector,
 ]
-each_mysql = pytest.mark.parametrize(("make", "scheme"), MYSQL, ids=NAMES)
 
 
 def test_each_part_of_a_url_becomes_a_keyword() -> None:
@@ -82,14 +67,6 @@ def test_a_connector_shows_its_address_and_no_password(url: str, shown: str) -> 
 
 
 @each_mysql
-@pytest.mark.parametrize("port", ["0", "65536", "five", "3306:1"])
-def test_a_port_that_is_none_is_refused(make: Make, scheme: str, port: str) -> None:
-    with pytest.raises(ConfigError, match=r"a port from 1 to 65535") as caught:
-        make(f"{scheme}://app:{SECRET}@db:{port}/app")
-    assert SECRET not in str(caught.value)
-
-
-@each_mysql
 @pytest.mark.parametrize(
     "tail", ["@one,two/app", "@db/app#x", "/12@db/app", "@db/app/more", "/12?x=1@db/app"]
 )
@@ -119,7 +96,7 @@ def test_a_charset_in_which_quoting_is_not_safe_is_refused(make: Make, scheme: s
         make(f"{scheme}://app@db/app?charset={charset}")
 
 
-@pytest.mark.parametrize("connector", CONNECTORS[:3], ids=NAMES[:3])
+@pytest.mark.parametrize("connector", CONNECTORS[:3], ids=list(MYSQL)[:3])
 def test_a_collation_of_such_a_charset_is_refused(connector: type[Any]) -> None:
     with pytest.raises(ConfigError, match="collation: 'gbk_chinese_ci' is unsafe"):
         connector(host="db", collation="gbk_chinese_ci")
@@ -149,37 +126,6 @@ def test_tls_checks_as_much_as_was_asked_for() -> None:
     assert "ssl" not in async_connector_for("mysql://db/app?ssl_disabled=on")._kwargs  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="ssl_verify_identity: needs ssl_verify_cert"):
         context("ssl_verify_identity=on&ssl_verify_cert=off")
-
-
-@each_mysql
-async def test_a_wrong_password_is_reported_by_the_driver_without_it(
-    make: Make, scheme: str, mariadb: MariaDBServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    connector = make(mariadb.url(scheme, password=SECRET))
-    with pytest.raises(Exception, match="Access denied") as caught:
-        await done(connector.connect(TIMEOUT))
-    assert SECRET not in f"{caught.value!r} {caught.value.__context__!r} {connector!r} {caplog.text}"
-
-
-@each_mysql
-async def test_an_unreachable_host_is_reported_by_the_driver_without_the_password(
-    make: Make, scheme: str
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    connector = make(f"{scheme}://app:{SECRET}@127.0.0.1:{port}/app")
-    with pytest.raises(Exception, match=r"(?i)can't connect") as caught:
-        await done(connector.connect(TIMEOUT))
-    assert SECRET not in f"{caught.value!r} {caught.value.__context__!r} {connector!r}"
-
-
-@each_mysql
-async def test_a_password_with_every_special_character_arrives(
-    make: Make, scheme: str, mariadb: MariaDBServer
-) -> None:
-    connector = make(mariadb.url(scheme, user="other", database="other"))
-    await done(connector.close(await done(connector.connect(TIMEOUT))))
 
 
 @each_mysql

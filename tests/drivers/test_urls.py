@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -26,20 +25,17 @@ from cenote.drivers.pymysql import PyMySQLConnector
 from cenote.drivers.sqlite import SQLiteConnector
 from cenote.errors import ConfigError
 from tests.drivers.cases import TIMEOUT, done
+from tests.drivers.schemes import POSTGRES, SECRET, Make, each_driver
+from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgres import PostgresServer
 
-Make = Callable[[str], Any]
 
-SECRET = "hunter2-hunter2"
-POSTGRES = [
-    (connector_for, "postgresql"),
-    (connector_for, "postgresql+psycopg2"),
-    (async_connector_for, "postgresql"),
-    (async_connector_for, "postgresql+asyncpg"),
-]
-each_postgres = pytest.mark.parametrize(
-    ("make", "scheme"), POSTGRES, ids=["psycopg", "psycopg2", "psycopg-async", "asyncpg"]
-)
+@pytest.fixture
+def server(scheme: str, request: pytest.FixtureRequest) -> PostgresServer | MariaDBServer:
+    """Return the server that a scheme is for, which all tests share."""
+    found: PostgresServer | MariaDBServer
+    found = request.getfixturevalue("postgres" if scheme.startswith("postgres") else "mariadb")
+    return found
 
 
 @pytest.mark.parametrize(
@@ -135,7 +131,7 @@ def test_a_missing_driver_is_named_with_the_extra_that_brings_it(
     assert SECRET not in str(caught.value)
 
 
-@each_postgres
+@each_driver
 @pytest.mark.parametrize("port", ["0", "65536", "five", "5432:1"])
 def test_a_port_that_is_none_is_refused(make: Make, scheme: str, port: str) -> None:
     with pytest.raises(ConfigError, match=r"a port from 1 to 65535") as caught:
@@ -194,34 +190,34 @@ async def test_what_asyncpg_finds_wrong_with_a_url_is_a_config_error_without_the
     assert SECRET not in str(caught.value)
 
 
-@each_postgres
+@each_driver
 async def test_a_wrong_password_is_reported_by_the_driver_without_it(
-    make: Make, scheme: str, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+    make: Make, scheme: str, server: PostgresServer | MariaDBServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    connector = make(postgres.url(scheme, password=SECRET))
-    with pytest.raises(Exception, match="password authentication failed") as caught:
+    connector = make(server.url(scheme, password=SECRET))
+    with pytest.raises(Exception, match=r"password authentication failed|Access denied") as caught:
         await done(connector.connect(TIMEOUT))
     assert SECRET not in f"{caught.value!r} {caught.value.__context__!r} {connector!r} {caplog.text}"
 
 
-@each_postgres
+@each_driver
 async def test_an_unreachable_host_is_reported_by_the_driver_without_the_password(
     make: Make, scheme: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     connector = make(f"{scheme}://app:{SECRET}@127.0.0.1:{port}/app")
-    with pytest.raises(Exception, match=r"(?i)refused|connect call failed") as caught:
+    with pytest.raises(Exception, match=r"(?i)refused|connect call failed|can't connect") as caught:
         await done(connector.connect(TIMEOUT))
     assert SECRET not in f"{caught.value!r} {caught.value.__context__!r} {connector!r}"
 
 
-@each_postgres
+@each_driver
 async def test_a_password_with_every_special_character_arrives(
-    make: Make, scheme: str, postgres: PostgresServer
+    make: Make, scheme: str, server: PostgresServer | MariaDBServer
 ) -> None:
-    connector = make(postgres.url(scheme, user="other", database="other"))
+    connector = make(server.url(scheme, user="other", database="other"))
     await done(connector.close(await done(connector.connect(TIMEOUT))))
 
 
@@ -234,7 +230,7 @@ async def test_a_password_with_every_special_character_arrives(
     encoded=st.booleans(),
     tail=st.sampled_from(["@db/app", "@db:99999/app", "@db:x/app", "@db/app?sslmod=1", "@db:1:2/app"]),
     scheme=st.sampled_from(
-        [scheme for _, scheme in POSTGRES]
+        [scheme for _, scheme in POSTGRES.values()]
         + ["postgress", "mysql", "mysql+mysqldb", "mariadb+mysqlconnector", "mysql+aiomysql"]
     ),
 )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import suppress
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 import cenote
 from tests.mysql.conftest import Place
 from tests.mysql.worlds import TASK_WORLDS, WORLDS, World, ask, done, entered, id_of, in_worlds, query
+from tests.postgres.sampler import Watcher
 
 MOST = 4
 USERS = 12
@@ -23,29 +22,15 @@ ALIVE = "command <> 'Killed'"
 FAILING = ("error", "kill self")  # only these may raise something
 
 
-class Sampler:
-    """A thread that counts a test's connections in the server's list of processes, over and over."""
+class Sampler(Watcher):
+    """Counts a test's connections in the server's list of processes, over and over."""
 
     def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self.samples: list[int] = []
-        self._place = place
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        with self._place.server.admin() as admin:
-            while not self._end.is_set():
-                self.samples.append(len(self._place.server._see(admin, self._place.user, ALIVE)))
+    def _look(self, admin: Any) -> None:
+        self.samples.append(len(self._place.server._see(admin, self._place.user, ALIVE)))
 
 
 class Abuse:

@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 import cenote
 from tests.mysql.conftest import Place
-from tests.mysql.worlds import WORLDS, World, ask, entered, fill, in_worlds, query
+from tests.mysql.worlds import WORLDS, World, entered, fill, in_worlds, query
+from tests.postgres import restarts
+from tests.postgres.restarts import IDLE, QUERIES
 from tests.servers.mariadb import MariaDBServer
 
-IDLE = 8
-QUERIES = 100
 GONE = r"(?i)lost|gone|closed|reset|not connected|not available|shutdown|\((0|2006), ''\)"
 
 
 @in_worlds(WORLDS)
 async def test_after_a_restart_under_idle_connections_no_query_fails(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-        await world.aside(own_place.server.restart)
-        await query(pool, QUERIES)
-        assert pool.stats().connect_errors == 0
+    stats = await restarts.under_idle_connections(world, own_place, fill, own_place.server.restart)
+    assert stats.connect_errors == 0
 
 
 @in_worlds(WORLDS)
 async def test_after_a_restart_a_crowd_meets_no_error(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-        await world.aside(own_place.server.restart)
-        await world.crowd(*(query(pool, 5) for _ in range(20)))
-        assert pool.stats().open_connections <= IDLE
+    await restarts.before_a_crowd(world, own_place, fill)
 
 
 @in_worlds(WORLDS)
 async def test_after_a_crash_no_query_on_idle_connections_fails(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-        await world.aside(own_place.server.restart, "immediate")
-        await query(pool, QUERIES)
+    await restarts.under_idle_connections(
+        world, own_place, fill, partial(own_place.server.restart, "immediate")
+    )
 
 
 @in_worlds(WORLDS)
 async def test_after_all_idle_connections_were_killed_no_query_fails(world: World, place: Place) -> None:
-    async with entered(place.pool(world, max_open=IDLE)) as pool:
-        numbers = await fill(pool, IDLE)
-        assert await world.aside(place.kill) == IDLE
-        await query(pool, QUERIES)
-        assert pool.stats().dead_on_acquire >= 1
-        assert not set(numbers) & set(await fill(pool, IDLE))
+    await restarts.all_idle_ones_killed(world, place, fill)
 
 
 @pytest.fixture
@@ -86,18 +74,7 @@ async def test_a_loop_or_thread_that_read_nothing_meanwhile_hands_out_no_dead_co
 
 @in_worlds(WORLDS)
 async def test_a_use_cut_short_by_a_restart_fails_alone(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-
-        async def cut_short() -> None:
-            async with entered(pool.connection()) as connection:
-                await world.aside(own_place.server.restart)
-                await ask(connection, "select 1")
-
-        with pytest.raises(Exception, match=GONE):
-            await cut_short()
-        await query(pool, QUERIES)
-        assert pool.stats().discarded == 1
+    await restarts.under_a_use(world, own_place, fill, GONE)
 
 
 @in_worlds(WORLDS)

@@ -7,6 +7,7 @@ from typing import Any
 import uvloop
 
 import cenote
+from tests.postgres import worlds
 from tests.postgres.worlds import World, ask, done, entered, in_worlds, query
 
 __all__ = [
@@ -50,10 +51,5 @@ async def id_of(connection: Any) -> int:
 
 
 async def fill(pool: Any, count: int) -> list[int]:
-    """Leave so many idle connections, all of which have been used; return their numbers."""
-    leases = [await done(pool.acquire()) for _ in range(count)]
-    numbers = [await id_of(lease.connection) for lease in leases]
-    for lease in leases:
-        await done(lease.release())
-    assert pool.stats().idle == count
-    return numbers
+    """Leave so many idle connections, all of which have been used; return the server's numbers of them."""
+    return await worlds.fill(pool, count, id_of)

@@ -145,7 +145,7 @@ def test_a_closed_one_leaves_nothing_behind(postgres: PostgresServer, make_pgbou
     bouncer = make_pgbouncer(postgres)
     bouncer.close()
     bouncer.close()
-    assert not bouncer.home.exists()
+    assert not bouncer.directory.exists()
 
 
 def test_a_failure_to_start_shows_the_log(postgres: PostgresServer, make_pgbouncer: MakePgBouncer) -> None:
@@ -159,7 +159,7 @@ def test_it_goes_away_with_the_process_that_started_it() -> None:
         "from tests.servers.postgres import PostgresServer\n"
         "bouncer = PgBouncer(PostgresServer())\n"  # it starts without the server behind it
         "bouncer.start()\n"
-        "print(bouncer.home, flush=True)\n"
+        "print(bouncer.directory, flush=True)\n"
         "input()\n"
     )
     with subprocess.Popen(

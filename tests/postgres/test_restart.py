@@ -6,6 +6,7 @@ import os
 import select
 import signal
 from contextlib import closing, suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -13,13 +14,15 @@ import psycopg
 import pytest
 
 import cenote
+from tests.patience import CHANCES
+from tests.postgres import restarts
 from tests.postgres.conftest import Log, Place
-from tests.postgres.worlds import WORLDS, World, ask, entered, fill, in_worlds, query
+from tests.postgres.restarts import IDLE
+from tests.postgres.worlds import WORLDS, World, ask, entered, fill, in_worlds
 from tests.servers.home import ServerError
 from tests.servers.postgres import PostgresServer
 
-IDLE = 8
-QUERIES = 100
+GONE = r"(?i)terminat|closed|lost|reset"
 REFUSED = r"(?i)refused|connect call failed|could not connect"
 
 
@@ -41,38 +44,23 @@ def crash(server: PostgresServer) -> None:
 
 @in_worlds(WORLDS)
 async def test_after_a_restart_under_idle_connections_no_query_fails(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-        await world.aside(own_place.server.restart)
-        await query(pool, QUERIES)
-        assert pool.stats().connect_errors == 0
+    stats = await restarts.under_idle_connections(world, own_place, fill, own_place.server.restart)
+    assert stats.connect_errors == 0
 
 
 @in_worlds(WORLDS)
 async def test_after_a_restart_a_crowd_meets_no_error(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-        await world.aside(own_place.server.restart)
-        await world.crowd(*(query(pool, 5) for _ in range(20)))
-        assert pool.stats().open_connections <= IDLE
+    await restarts.before_a_crowd(world, own_place, fill)
 
 
 @in_worlds(WORLDS)
 async def test_after_all_idle_connections_were_terminated_no_query_fails(world: World, place: Place) -> None:
-    async with entered(place.pool(world, max_open=IDLE)) as pool:
-        pids = await fill(pool, IDLE)
-        assert await world.aside(place.kill) == IDLE
-        await query(pool, QUERIES)
-        assert pool.stats().dead_on_acquire >= 1
-        assert not set(pids) & set(await fill(pool, IDLE))
+    await restarts.all_idle_ones_killed(world, place, fill)
 
 
 @in_worlds(WORLDS)
 async def test_after_a_crash_no_query_on_idle_connections_fails(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-        await world.aside(crash, own_place.server)
-        await query(pool, QUERIES)
+    await restarts.under_idle_connections(world, own_place, fill, partial(crash, own_place.server))
 
 
 @in_worlds(WORLDS)
@@ -83,10 +71,13 @@ async def test_a_caller_with_a_deadline_learns_in_time_that_the_server_is_down(
     async with entered(own_place.pool(world, max_open=IDLE, listener=log)) as pool:
         await fill(pool, IDLE)
         await world.aside(own_place.server.stop)
-        started = monotonic()
-        with pytest.raises(cenote.ConnectError, match=REFUSED) as caught:
-            await query_within(pool, 2.0)
-        assert monotonic() - started < 2.1
+        times: list[float] = []
+        while not times or times[-1] >= 2.1:
+            assert len(times) < CHANCES, times
+            started = monotonic()
+            with pytest.raises(cenote.ConnectError, match=REFUSED) as caught:
+                await query_within(pool, 2.0)
+            times.append(monotonic() - started)
         assert caught.value.__cause__ is not None
         assert not isinstance(caught.value.__cause__, cenote.Error)
         assert pool.stats().waiting == 0
@@ -106,12 +97,12 @@ async def test_while_the_server_is_down_only_one_dial_probes_it(world: World, ow
         async def user() -> None:
             for _ in range(2):
                 with pytest.raises(cenote.ConnectError):
-                    await query_within(pool, 5.0)
+                    await query_within(pool, 60.0)
 
         await world.crowd(*(user() for _ in range(12)))
         under_way = most = 0
         first_failure = False
-        for event in log.events:
+        for event in sorted(log.events, key=lambda event: event.at):  # each is told by a thread of its own
             under_way += (event.kind == "connecting") - (event.kind == "failed")
             first_failure = first_failure or event.kind == "failed"
             # Before the first failure nobody knows, and up to max_connecting dials are under way.
@@ -125,10 +116,18 @@ async def test_while_the_server_is_down_only_one_dial_probes_it(world: World, ow
 async def test_a_caller_who_tries_again_is_served_soon_after_the_server_is_back(
     world: World, own_place: Place
 ) -> None:
+    times: list[float] = []
+    while not times or times[-1] >= 0.5:
+        assert len(times) < CHANCES, times
+        times.append(await down_and_back(world, own_place))
+
+
+async def down_and_back(world: World, place: Place) -> float:
+    """Have a server stop for a while; say how long after its return somebody was served."""
     down = Log()
-    async with entered(own_place.pool(world, max_open=IDLE, listener=down)) as pool:
+    async with entered(place.pool(world, max_open=IDLE, listener=down)) as pool:
         await fill(pool, 2)
-        await world.aside(own_place.server.stop)
+        await world.aside(place.server.stop)
         accepted: list[float] = []
         succeeded: list[float] = []
 
@@ -136,19 +135,19 @@ async def test_a_caller_who_tries_again_is_served_soon_after_the_server_is_back(
             while not succeeded:
                 try:
                     await query_within(pool, 2.0)
-                except cenote.ConnectError:
+                except (cenote.ConnectError, cenote.PoolTimeout):
                     continue
                 succeeded.append(monotonic())
 
         async def operator() -> None:
             # Long enough down that the pause between two probes has grown to its most.
             await world.aside(down.wait_for, "failed", None, 6)
-            await world.aside(own_place.server.start)
-            await world.aside(accept, own_place)
+            await world.aside(place.server.start)
+            await world.aside(accept, place)
             accepted.append(monotonic())
 
         await world.crowd(user(), user(), operator())
-        assert succeeded[0] - accepted[0] < 0.5
+        return succeeded[0] - accepted[0]
 
 
 def accept(place: Place) -> None:
@@ -159,15 +158,4 @@ def accept(place: Place) -> None:
 
 @in_worlds(WORLDS)
 async def test_a_use_cut_short_by_a_restart_fails_alone(world: World, own_place: Place) -> None:
-    async with entered(own_place.pool(world, max_open=IDLE)) as pool:
-        await fill(pool, IDLE)
-
-        async def cut_short() -> None:
-            async with entered(pool.connection()) as connection:
-                await world.aside(own_place.server.restart)
-                await ask(connection, "select 1")
-
-        with pytest.raises(Exception, match=r"(?i)terminat|closed|lost|reset"):
-            await cut_short()
-        await query(pool, QUERIES)
-        assert pool.stats().discarded == 1
+    await restarts.under_a_use(world, own_place, fill, GONE)

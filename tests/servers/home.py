@@ -14,9 +14,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 COMMAND_TIMEOUT = 90.0  # seconds for one command; only a broken machine needs that many
 
@@ -48,6 +49,14 @@ class Account:
         raise ServerError(msg)
 
 
+class Identity(TypedDict, total=False):
+    """The user that a process runs as, in the words of `subprocess`."""
+
+    user: int
+    group: int
+    extra_groups: tuple[int, ...]
+
+
 class Home:
     """A private directory that an account owns and in which its commands run."""
 
@@ -57,6 +66,13 @@ class Home:
         if account:
             os.chown(self.path, account.uid, account.gid)
         self._watchdog: subprocess.Popen[str] | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What `subprocess` has to be told so that a program runs as the account."""
+        if self.account is None:
+            return {}
+        return {"user": self.account.uid, "group": self.account.gid, "extra_groups": ()}
 
     def run(self, *command: str | Path, stdin: str = "", accept: Collection[int] = (0,)) -> int:
         """Run a command as the account; return its exit code, or raise `ServerError` if not accepted."""
@@ -69,9 +85,7 @@ class Home:
             timeout=COMMAND_TIMEOUT,
             cwd=self.path,
             env=_environment(),
-            user=self.account.uid if self.account else None,
-            group=self.account.gid if self.account else None,
-            extra_groups=() if self.account else None,
+            **self.identity,
         )
         if done.returncode not in accept:
             what = shlex.join(map(str, command))
@@ -101,9 +115,7 @@ class Home:
             cwd="/",
             env=_environment(),
             start_new_session=True,  # out of reach of a Ctrl-C that stops the tests
-            user=self.account.uid if self.account else None,
-            group=self.account.gid if self.account else None,
-            extra_groups=() if self.account else None,
+            **self.identity,
         )
 
     def remove(self) -> None:
@@ -112,6 +124,28 @@ class Home:
         if self._watchdog:
             self._watchdog.communicate("dismissed\n", timeout=COMMAND_TIMEOUT)
             self._watchdog = None
+
+
+class Template:
+    """A database directory that is made once and copied for each server, which is ten times as fast.
+
+    Args:
+        home: where it is made.
+        initialise: makes the directory `data` in it.
+    """
+
+    def __init__(self, home: Home, initialise: Callable[[Home], None]) -> None:
+        self._home = home
+        home.guard()
+        initialise(home)
+
+    def copy_to(self, home: Home) -> None:
+        """Give `home` a database directory of its own."""
+        home.run("cp", "-R", self._home.path / "data", home.path / "data")
+
+    def close(self) -> None:
+        """Remove it; servers that were copied from it stay."""
+        self._home.remove()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

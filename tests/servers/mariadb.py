@@ -7,25 +7,19 @@ for the test itself: it comes in by a port of its own, so it gets in when the li
 
 from __future__ import annotations
 
-import os
-import select
-import shlex
 import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any
 from urllib.parse import quote
 
 import pymysql
 from pymysql.cursors import Cursor
 
-from tests.servers.home import COMMAND_TIMEOUT, Account, Home, ServerError, free_port
-
-StopMode = Literal["fast", "immediate"]
+from tests.servers import home
+from tests.servers.home import Account, Home, ServerError, free_port
+from tests.servers.process import NAP, ProcessServer, wait_until
 
 SUPERUSER = "root"
 # The password of `other` has every sign that a URL has to escape.
@@ -63,25 +57,15 @@ def find_program(name: str) -> Path:
     raise ServerError(msg)
 
 
-class Template:
-    """A database directory made by mariadb-install-db once, to be copied for each server: much faster."""
+class Template(home.Template):
+    """A database directory made by mariadb-install-db once, to be copied for each server."""
 
     def __init__(self) -> None:
-        self._home = _new_home("cenote-mariadb-template-")
-        self._home.guard()
-        _initialise(self._home)
-
-    def copy_to(self, home: Home) -> None:
-        """Give `home` a database directory of its own."""
-        home.run("cp", "-R", self._home.path / "data", home.path / "data")
-
-    def close(self) -> None:
-        """Remove it; servers that were copied from it stay."""
-        self._home.remove()
+        super().__init__(_new_home("cenote-mariadb-template-"), _initialise)
 
 
-class MariaDBServer:
-    """One instance: a directory, a port, a Unix socket, and a process while it runs.
+class MariaDBServer(ProcessServer):
+    """One instance: a directory, two ports, a Unix socket, and a process while it runs.
 
     Args:
         max_connections: how many connections the ordinary users get together, exactly; at least 10.
@@ -89,7 +73,7 @@ class MariaDBServer:
         template: where to copy the database directory from; without one, mariadb-install-db makes it.
     """
 
-    host = "127.0.0.1"
+    _port_taken = "Bind on TCP/IP port"
 
     def __init__(
         self,
@@ -104,54 +88,16 @@ class MariaDBServer:
             **(settings or {}),
         }
         self._passwords = dict(PASSWORDS)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._home = _new_home("cenote-mariadb-")
-        self.port, self._extra_port = free_port(self.host), free_port(self.host)
-        pid_file = shlex.quote(str(self._home.path / "pid"))
-        self._home.guard(f"[ ! -s {pid_file} ] || kill -KILL $(cat {pid_file})")
+        super().__init__(_new_home("cenote-mariadb-"))
         if template:
             template.copy_to(self._home)
         else:
             _initialise(self._home)
 
-    def __enter__(self) -> Self:
-        """Start it; what does not start leaves nothing behind."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop and remove it."""
-        self.close()
-
-    @property
-    def directory(self) -> Path:
-        """Where everything of this server lies."""
-        return self._home.path
-
     @property
     def socket(self) -> Path:
         """The Unix socket."""
         return self._home.path / "socket"
-
-    @property
-    def running(self) -> bool:
-        """Whether the server's process is there."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The server's process, which has to be running."""
-        assert self._process is not None
-        return self._process.pid
 
     def url(
         self,
@@ -164,47 +110,6 @@ class MariaDBServer:
         """Return the address as a URL. `driver` is its scheme; the password, unless given, the user's own."""
         secret = quote(self._passwords.get(user, "") if password is None else password, safe="")
         return f"{driver}://{quote(user, safe='')}:{secret}@{self.host}:{self.port}/{database}"
-
-    def start(self) -> None:
-        """Start it and return when it accepts connections; nothing to do when it already runs."""
-        if self.running:
-            return
-        attempts = 5
-        for attempt in range(1, attempts + 1):
-            self._configure()
-            log = self._launch()
-            if log is None:
-                return
-            # Somebody else took a port between our look and now.
-            if "Bind on TCP/IP port" not in log or attempt == attempts:
-                msg = f"{self._program} did not start; its log says:\n{log}"
-                raise ServerError(msg)
-            self.port, self._extra_port = free_port(self.host), free_port(self.host)
-
-    def stop(self, mode: StopMode = "fast") -> None:
-        """Stop it and wait for its end; its data and its port stay. "immediate" is a crash."""
-        if self._process is None:
-            return
-        if mode == "fast":
-            self._process.terminate()
-        else:
-            self._process.kill()
-        self._process.wait(COMMAND_TIMEOUT)
-        self._process = None
-
-    def restart(self, mode: StopMode = "fast") -> None:
-        """Stop and start it on the same port: every connection dies, the next is accepted."""
-        self.stop(mode)
-        self.start()
-
-    def kill(self) -> None:
-        """Kill its process, as the system does when memory runs out."""
-        self.stop("immediate")
-
-    def close(self) -> None:
-        """Stop it and remove everything. A second call does nothing."""
-        self.stop("immediate")
-        self._home.remove()
 
     def set(self, **settings: str | int) -> None:
         """Change settings of the running server, for connections to come and for its next start.
@@ -299,18 +204,18 @@ class MariaDBServer:
         return [row[0] for row in rows]
 
     def _wait(self, admin: pymysql.Connection[Cursor], happened: Callable[[], bool], otherwise: str) -> None:
-        for _ in range(3000):
-            if happened():
-                return
-            self.execute("select sleep(0.01)", admin=admin)
-        raise ServerError(otherwise)
+        wait_until(happened, lambda: self.execute("select sleep(%s)", NAP, admin=admin), otherwise)
+
+    def _choose_ports(self) -> None:
+        super()._choose_ports()
+        self._extra_port = free_port(self.host)
 
     def _configure(self) -> None:
         settings = {
             **SETTINGS,
             "datadir": self._home.path / "data",
             "socket": self.socket,
-            "pid-file": self._home.path / "pid",
+            "pid-file": self._pid_file,
             "port": self.port,
             "extra-port": self._extra_port,
             **self._settings,
@@ -318,45 +223,8 @@ class MariaDBServer:
         lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
         self._home.write("settings.cnf", f"[mariadbd]\n{lines}")
 
-    def _launch(self) -> str | None:
-        """Start the process; return when it is ready, or with its log when it gave up."""
-        account = self._home.account
-        address = self._home.path / "ready"
-        log = self._home.path / "log"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news, log.open("wb") as output:
-            address.unlink(missing_ok=True)
-            news.bind(str(address))
-            address.chmod(0o666)  # in a directory that nobody else enters
-            self._process = subprocess.Popen(
-                [self._program, f"--defaults-file={self._home.path / 'settings.cnf'}"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self._home.path,
-                env={"PATH": os.defpath, "LC_ALL": "C", "NOTIFY_SOCKET": str(address)},
-                start_new_session=True,  # out of reach of a Ctrl-C that stops the tests
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=() if account else None,
-            )
-            if _ready(news, self._process.pid):
-                return None
-        self.stop("immediate")
-        return log.read_text(errors="replace")
-
-
-def _ready(news: socket.socket, pid: int) -> bool:
-    """Wait for the word that systemd would wait for, or for the end of the process."""
-    end = os.pidfd_open(pid)
-    try:
-        while True:
-            readable, _, _ = select.select([news.fileno(), end], [], [], COMMAND_TIMEOUT)
-            if news.fileno() not in readable:
-                return False
-            if b"READY=1" in news.recv(4096).splitlines():
-                return True
-    finally:
-        os.close(end)
+    def _arguments(self) -> list[str]:
+        return [f"--defaults-file={self._home.path / 'settings.cnf'}"]
 
 
 def _limit(max_connections: int) -> int:

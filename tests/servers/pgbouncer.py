@@ -6,30 +6,23 @@ pools for every database of that server. Its console is open to the test.
 
 from __future__ import annotations
 
-import os
-import select
-import shlex
 import shutil
-import signal
-import socket
-import subprocess
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from tests.servers.home import Account, Home, ServerError, free_port
+from tests.servers.home import COMMAND_TIMEOUT, Account, Home, ServerError
 from tests.servers.postgres import PASSWORDS, PostgresServer
+from tests.servers.process import ProcessServer
 from tests.servers.proxy import at_address
 
 PoolMode = Literal["session", "transaction", "statement"]
 
 CONSOLE = "pgbouncer"  # the console's database, and the role that may use it
 CONSOLE_PASSWORD = "console-secret"
-WAIT_SECONDS = 30.0  # only a broken machine needs that many
 
 SETTINGS: dict[str, str | int] = {
     "listen_addr": "127.0.0.1",
@@ -51,7 +44,7 @@ def find_program() -> Path:
     raise ServerError(msg)
 
 
-class PgBouncer:
+class PgBouncer(ProcessServer):
     """One instance: a directory, a port, and a process while it runs.
 
     Args:
@@ -63,7 +56,7 @@ class PgBouncer:
         settings: anything else that pgbouncer.ini knows.
     """
 
-    host = "127.0.0.1"
+    _port_taken = "Address already in use"
 
     def __init__(
         self,
@@ -75,7 +68,6 @@ class PgBouncer:
         server_port: int | None = None,
         **settings: str | int,
     ) -> None:
-        self.port = free_port(self.host)
         self._postgres = postgres
         self._server_port = server_port
         self._settings = {
@@ -86,43 +78,12 @@ class PgBouncer:
             **settings,
         }
         self._program = find_program()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._home = Home("cenote-pgbouncer-", Account.unprivileged("postgres", "nobody"))
-        self._log = self._home.path / "log"
-        self._home.guard(f'kill -TERM "$(cat {shlex.quote(str(self._home.path))}/pid)"')
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop and remove it."""
-        self.close()
+        super().__init__(Home("cenote-pgbouncer-", Account.unprivileged("postgres", "nobody")))
 
     @property
     def dsn(self) -> str:
         """The libpq URL of the role and database `app`."""
         return self.url()
-
-    @property
-    def home(self) -> Path:
-        """Its private directory."""
-        return self._home.path
-
-    @property
-    def running(self) -> bool:
-        """Whether its process is there."""
-        return self._process is not None and self._process.poll() is None
 
     def url(
         self,
@@ -135,40 +96,6 @@ class PgBouncer:
         """Return the address as a URL, as that of the server would be."""
         direct = self._postgres.url(driver, database=database, user=user, password=password)
         return at_address(direct, self.host, self.port)
-
-    def start(self) -> None:
-        """Start it and return when it accepts connections; nothing to do when it already runs."""
-        if self.running:
-            return
-        attempts = 5
-        for attempt in range(1, attempts + 1):
-            self._configure()
-            if self._launch():
-                return
-            self.stop()
-            log = self._log.read_text()
-            # Somebody else took the port between our look and now.
-            if "Address already in use" not in log or attempt == attempts:
-                msg = f"PgBouncer does not start; its log says:\n{log}"
-                raise ServerError(msg)
-            self.port = free_port(self.host)
-
-    def stop(self) -> None:
-        """End it at once and wait for its end: clients and server connections are closed, the port stays."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-
-    def restart(self) -> None:
-        """Stop and start it on the same port: every client's connection dies, the next is accepted."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop it and remove everything. A second call does nothing."""
-        self.stop()
-        self._home.remove()
 
     def console(self) -> psycopg.Connection[DictRow]:
         """Open the console: ``SHOW POOLS``, ``PAUSE``, ``KILL app``. Use it in `with`."""
@@ -190,7 +117,7 @@ class PgBouncer:
         PgBouncer sends no event for it, so its console is asked over and over, and here alone.
         """
         row: dict[str, Any] = {}
-        end = monotonic() + WAIT_SECONDS
+        end = monotonic() + COMMAND_TIMEOUT
         with self.console() as console:
             while monotonic() < end:
                 row = _pool(console, database, user)
@@ -206,7 +133,7 @@ class PgBouncer:
             **self._settings,
             "auth_file": self._home.write("users", users),
             "listen_port": self.port,
-            "pidfile": self._home.path / "pid",
+            "pidfile": self._pid_file,
             "unix_socket_dir": self._home.path,
         }
         lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -215,33 +142,8 @@ class PgBouncer:
             "pgbouncer.ini", f"[databases]\n* = host={self._postgres.host} port={port}\n[pgbouncer]\n{lines}"
         )
 
-    def _launch(self) -> bool:
-        """Start the process; return True once it says that it is ready, False if it ends before."""
-        account = self._home.account
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, self._log.open("wb") as log:
-            address = self._home.path / "ready"
-            address.unlink(missing_ok=True)
-            ready.bind(str(address))
-            if account:
-                os.chown(address, account.uid, account.gid)
-            self._process = subprocess.Popen(
-                [self._program, self._home.path / "pgbouncer.ini"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd=self._home.path,
-                env={"LC_ALL": "C", "NOTIFY_SOCKET": str(address)},  # told as a service is to tell systemd
-                start_new_session=True,  # out of reach of a Ctrl-C that stops the tests
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=() if account else None,
-            )
-            end = os.pidfd_open(self._process.pid)
-            try:
-                said, _, _ = select.select([ready.fileno(), end], [], [], WAIT_SECONDS)
-            finally:
-                os.close(end)
-            return ready.fileno() in said and b"READY=1" in ready.recv(4096)
+    def _arguments(self) -> list[str]:
+        return [str(self._home.path / "pgbouncer.ini")]
 
 
 def _pool(console: psycopg.Connection[DictRow], database: str, user: str) -> dict[str, Any]:

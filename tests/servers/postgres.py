@@ -10,16 +10,14 @@ from __future__ import annotations
 import shlex
 import shutil
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
 from urllib.parse import quote
 
 import psycopg
 from psycopg.rows import TupleRow
 
-from tests.servers.home import Account, Home, ServerError, free_port
-
-StopMode = Literal["smart", "fast", "immediate"]
+from tests.servers import home
+from tests.servers.home import Account, Home, ServerError
+from tests.servers.process import NAP, Server, StopMode, wait_until
 
 SUPERUSER = "postgres"
 # The password of `other` has every sign that a URL has to escape.
@@ -57,24 +55,14 @@ def find_programs() -> Path:
     raise ServerError(msg)
 
 
-class Template:
-    """A database directory made by initdb once, to be copied for each server: a copy is ten times as fast."""
+class Template(home.Template):
+    """A database directory made by initdb once, to be copied for each server."""
 
     def __init__(self) -> None:
-        self._home = _new_home("cenote-pg-template-")
-        self._home.guard()
-        _initialise(self._home)
-
-    def copy_to(self, home: Home) -> None:
-        """Give `home` a database directory of its own."""
-        home.run("cp", "-R", self._home.path / "data", home.path / "data")
-
-    def close(self) -> None:
-        """Remove it; servers that were copied from it stay."""
-        self._home.remove()
+        super().__init__(_new_home("cenote-pg-template-"), _initialise)
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One instance: a directory, a port, and a process while it runs.
 
     Args:
@@ -82,35 +70,20 @@ class PostgresServer:
         template: where to copy the database directory from; without one, initdb makes it.
     """
 
-    host = "127.0.0.1"
+    _port_taken = "could not bind"
 
     def __init__(self, *, max_connections: int = 100, template: Template | None = None) -> None:
-        self.port = free_port(self.host)
         self._max_connections = max_connections
-        self._programs = find_programs()
-        self._home = _new_home("cenote-pg-")
+        self._program = find_programs() / "pg_ctl"
+        super().__init__(_new_home("cenote-pg-"))
         self._data = self._home.path / "data"
         self._log = self._home.path / "log"
-        stop = (str(self._programs / "pg_ctl"), "stop", "-m", "immediate", "-D", str(self._data))
+        stop = (str(self._program), "stop", "-m", "immediate", "-D", str(self._data))
         self._home.guard(shlex.join(stop))
         if template:
             template.copy_to(self._home)
         else:
             _initialise(self._home)
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop and remove it."""
-        self.close()
 
     @property
     def socket_dir(self) -> Path:
@@ -126,7 +99,7 @@ class PostgresServer:
     def running(self) -> bool:
         """Whether the server's process is there."""
         no_server, no_directory = 3, 4
-        return self._pg_ctl("status", accept=(0, no_server, no_directory)) == 0
+        return self._data.exists() and self._pg_ctl("status", accept=(0, no_server, no_directory)) == 0
 
     def url(
         self,
@@ -140,41 +113,10 @@ class PostgresServer:
         secret = quote(PASSWORDS.get(user, "") if password is None else password, safe="")
         return f"{driver}://{quote(user, safe='')}:{secret}@{self.host}:{self.port}/{database}"
 
-    def start(self) -> None:
-        """Start it and return when it accepts connections; nothing to do when it already runs."""
-        if self.running:
-            return
-        attempts = 5
-        for attempt in range(1, attempts + 1):
-            self._configure()
-            self._log.unlink(missing_ok=True)
-            try:
-                self._pg_ctl("start", "--log", str(self._log))
-            except ServerError as error:
-                log = self._log.read_text() if self._log.exists() else ""
-                # Somebody else took the port between our look and now.
-                if "could not bind" not in log or attempt == attempts:
-                    msg = f"{error}\nits log says:\n{log}"
-                    raise ServerError(msg) from error
-                self.port = free_port(self.host)
-            else:
-                return
-
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop it and wait for its end; its data and its port stay. "immediate" is a crash."""
         if self.running:
             self._pg_ctl("stop", "-m", mode)
-
-    def restart(self, mode: StopMode = "fast") -> None:
-        """Stop and start it on the same port: every connection dies, the next is accepted."""
-        self.stop(mode)
-        self.start()
-
-    def close(self) -> None:
-        """Stop it and remove everything. A second call does nothing."""
-        if self._data.exists():
-            self.stop("immediate")
-        self._home.remove()
 
     def set_max_connections(self, limit: int) -> None:
         """Restart it with another limit for the ordinary roles."""
@@ -202,15 +144,12 @@ class PostgresServer:
 
         PostgreSQL sends no event for it, so the waiting is done in the server, and here alone.
         """
-        seen = -1
         with self.admin() as admin:
-            for _ in range(3000):
-                seen = self._ask("select count(*)", application_name, admin)
-                if seen == count:
-                    return
-                admin.execute("select pg_sleep(0.01)")
-        msg = f"the server still sees {seen} connections, not {count}"
-        raise ServerError(msg)
+            wait_until(
+                lambda: self._ask("select count(*)", application_name, admin) == count,
+                lambda: admin.execute("select pg_sleep(%s)", (NAP,)),
+                f"it does not see {count} connections of {application_name or 'anybody'}",
+            )
 
     def _ask(
         self,
@@ -239,11 +178,18 @@ class PostgresServer:
             f"superuser_reserved_connections = {RESERVED}\n",
         )
 
+    def _launch(self) -> str | None:
+        self._log.unlink(missing_ok=True)
+        try:
+            self._pg_ctl("start", "--log", str(self._log))
+        except ServerError as error:
+            log = self._log.read_text() if self._log.exists() else ""
+            return f"{log}{error}"
+        return None
+
     def _pg_ctl(self, action: str, *options: str, accept: tuple[int, ...] = (0,)) -> int:
         waits = () if action == "status" else ("--wait", "--timeout=60")
-        return self._home.run(
-            self._programs / "pg_ctl", action, "-D", self._data, *waits, *options, accept=accept
-        )
+        return self._home.run(self._program, action, "-D", self._data, *waits, *options, accept=accept)
 
 
 def _new_home(prefix: str) -> Home:

@@ -6,25 +6,18 @@ empty. The test itself comes in by the Unix socket under a name of its own, and 
 
 from __future__ import annotations
 
-import os
-import select
-import shlex
 import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any
 from urllib.parse import quote
 
 import redis
 
-from tests.servers.home import COMMAND_TIMEOUT, Account, Home, ServerError, free_port
-
-StopMode = Literal["fast", "immediate"]
+from tests.servers.home import COMMAND_TIMEOUT, Account, Home, ServerError
+from tests.servers.process import NAP, ProcessServer, wait_until
 
 # It has every sign that a URL has to escape.
 PASSWORD = "p@ss:w/rd? 100%#&=+"
@@ -51,7 +44,7 @@ class TLS:
     certificate: Path
 
 
-class RedisServer:
+class RedisServer(ProcessServer):
     """One instance: a directory, a port, a Unix socket, and a process while it runs.
 
     Args:
@@ -60,7 +53,7 @@ class RedisServer:
         tls: a key and a certificate; the port then speaks TLS only.
     """
 
-    host = "127.0.0.1"
+    _port_taken = "Address already in use"
 
     def __init__(
         self,
@@ -73,54 +66,16 @@ class RedisServer:
         if found is None:
             msg = "redis-server is not on this machine; `make test` installs it (Debian: redis-server)"
             raise ServerError(msg)
-        self._program = found
+        self._program = Path(found)
         self.password = password
         self._settings = dict(settings or {})
-        self._process: subprocess.Popen[bytes] | None = None
-        self._home = Home("cenote-redis-", Account.unprivileged("redis", "nobody"))
+        super().__init__(Home("cenote-redis-", Account.unprivileged("redis", "nobody")))
         self._tls = self._adopt(tls) if tls else None
-        self.port = free_port(self.host)
-        pid_file = shlex.quote(str(self._home.path / "pid"))
-        self._home.guard(f"[ ! -s {pid_file} ] || kill -KILL $(cat {pid_file})")
-
-    def __enter__(self) -> Self:
-        """Start it; what does not start leaves nothing behind."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop and remove it."""
-        self.close()
-
-    @property
-    def directory(self) -> Path:
-        """Where everything of this server lies."""
-        return self._home.path
 
     @property
     def socket(self) -> Path:
         """The Unix socket."""
         return self._home.path / "socket"
-
-    @property
-    def running(self) -> bool:
-        """Whether the server's process is there."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The server's process, which has to be running."""
-        assert self._process is not None
-        return self._process.pid
 
     def url(self, scheme: str = "redis", *, database: int = 0, password: str | None = None) -> str:
         """Return the address as a URL; of the Unix socket if `scheme` ends in ``unix``."""
@@ -129,47 +84,6 @@ class RedisServer:
         if scheme.endswith("unix"):
             return f"{scheme}://{login}{self.socket}?db={database}"
         return f"{scheme}://{login}{self.host}:{self.port}/{database}"
-
-    def start(self) -> None:
-        """Start it and return when it accepts connections; nothing to do when it already runs."""
-        if self.running:
-            return
-        attempts = 5
-        for attempt in range(1, attempts + 1):
-            self._configure()
-            log = self._launch()
-            if log is None:
-                return
-            # Somebody else took the port between our look and now.
-            if "Address already in use" not in log or attempt == attempts:
-                msg = f"{self._program} did not start; its log says:\n{log}"
-                raise ServerError(msg)
-            self.port = free_port(self.host)
-
-    def stop(self, mode: StopMode = "fast") -> None:
-        """Stop it and wait for its end; its port stays, its data does not. "immediate" is a crash."""
-        if self._process is None:
-            return
-        if mode == "fast":
-            self._process.terminate()
-        else:
-            self._process.kill()
-        self._process.wait(COMMAND_TIMEOUT)
-        self._process = None
-
-    def restart(self, mode: StopMode = "fast") -> None:
-        """Stop and start it on the same port: every connection dies, the next is accepted."""
-        self.stop(mode)
-        self.start()
-
-    def kill(self) -> None:
-        """Kill its process, as the system does when memory runs out."""
-        self.stop("immediate")
-
-    def close(self) -> None:
-        """Stop it and remove everything. A second call does nothing."""
-        self.stop("immediate")
-        self._home.remove()
 
     def set(self, **settings: str | int) -> None:
         """Change settings of the running server and of its next start; ``-`` is written ``_``."""
@@ -234,11 +148,7 @@ class RedisServer:
             admin.blpop([f"nobody-pushes-here-{id(admin)}"], timeout=seconds)
 
     def _wait(self, admin: redis.Redis, happened: Callable[[], bool], otherwise: str) -> None:
-        for _ in range(3000):
-            if happened():
-                return
-            admin.blpop(["nobody-pushes-here"], timeout=0.01)
-        raise ServerError(otherwise)
+        wait_until(happened, lambda: admin.blpop(["nobody-pushes-here"], timeout=NAP), otherwise)
 
     def _adopt(self, tls: TLS) -> TLS:
         """Copy the files to where the server may read them."""
@@ -251,7 +161,7 @@ class RedisServer:
         settings: dict[str, object] = {
             **SETTINGS,
             "dir": self._home.path,
-            "pidfile": self._home.path / "pid",
+            "pidfile": self._pid_file,
             "unixsocket": self.socket,
             "port": 0 if self._tls else self.port,
             **self._settings,
@@ -267,47 +177,10 @@ class RedisServer:
             settings["requirepass"] = f'"{self.password}"'
         self._home.write("redis.conf", "".join(f"{name} {value}\n" for name, value in settings.items()))
 
-    def _launch(self) -> str | None:
-        """Start the process; return when it is ready, or with its log when it gave up."""
-        account = self._home.account
-        address = self._home.path / "ready"
-        log = self._home.path / "log"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news, log.open("wb") as output:
-            address.unlink(missing_ok=True)
-            news.bind(str(address))
-            address.chmod(0o666)  # in a directory that nobody else enters
-            self._process = subprocess.Popen(
-                [self._program, str(self._home.path / "redis.conf")],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self._home.path,
-                env={"PATH": os.defpath, "LC_ALL": "C", "NOTIFY_SOCKET": str(address)},
-                start_new_session=True,  # out of reach of a Ctrl-C that stops the tests
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=() if account else None,
-            )
-            if _ready(news, self._process.pid):
-                return None
-        self.stop("immediate")
-        return log.read_text(errors="replace")
+    def _arguments(self) -> list[str]:
+        return [str(self._home.path / "redis.conf")]
 
 
 def _see(admin: redis.Redis, name: str | None) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = admin.client_list()
     return [one for one in seen if one["name"] != ADMIN and (name is None or one["name"] == name)]
-
-
-def _ready(news: socket.socket, pid: int) -> bool:
-    """Wait for the word that systemd would wait for, or for the end of the process."""
-    end = os.pidfd_open(pid)
-    try:
-        while True:
-            readable, _, _ = select.select([news.fileno(), end], [], [], COMMAND_TIMEOUT)
-            if news.fileno() not in readable:
-                return False
-            if b"READY=1" in news.recv(4096).splitlines():
-                return True
-    finally:
-        os.close(end)

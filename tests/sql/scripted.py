@@ -6,7 +6,7 @@ is asked of a connection is noted in its log, and if anybody else talks to it me
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Literal, Unpack
 
 import cenote
@@ -20,7 +20,7 @@ from cenote.testing import (
     HookName,
     ScriptedConnector,
 )
-from tests.sql.worlds import Both
+from tests.sql.worlds import Both, Started, done
 
 Point = Literal["query", "fetch", "finish", "execute", "begin", "commit", "rollback"]
 POINTS: tuple[Point, ...] = ("query", "fetch", "finish", "execute", "begin", "commit", "rollback")
@@ -173,6 +173,22 @@ class Scripted(Both):
     def fail(self, point: Point, error: BaseException) -> None:
         """Have the next call at a point fail."""
         self.dialect.controls[point].fail(error)
+
+    async def held(self, point: Point, call: Callable[[], Any]) -> Started:
+        """Start a call, as another user, and return when it is held at a point; see `release`."""
+        control = self.dialect.controls[point]
+        control.hold()
+
+        async def work() -> Any:
+            return await done(call())
+
+        working = self.start(work)
+        await self.until(lambda: control.blocked == 1)
+        return working
+
+    def release(self, point: Point) -> None:
+        """Let go on what is held at a point."""
+        self.dialect.controls[point].release()
 
     def break_all(self) -> None:
         """Have all idle connections be dead."""

@@ -146,18 +146,11 @@ async def test_a_statement_that_fails_leaves_the_connection_usable(world: World)
 async def test_a_connection_in_two_hands_is_refused(scripted: Scripted) -> None:
     db = scripted.open()
     conn = await done(db.conn())
-    query = scripted.dialect.controls["query"]
-    query.hold()
-
-    async def ask() -> object:
-        return await done(conn.query_row("select"))
-
-    asking = scripted.start(ask)
-    await scripted.until(lambda: query.blocked == 1)
+    asking = await scripted.held("query", partial(conn.query_row, "select"))
     for use in (partial(conn.query_row, "select"), partial(conn.exec, "update"), conn.begin):
         with pytest.raises(cenote.Error, match="two threads or tasks at once"):
             await done(use())
-    query.release()
+    scripted.release("query")
     assert await asking.result() == (1, "Alice")
     await done(conn.close())
 

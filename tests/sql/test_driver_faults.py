@@ -10,6 +10,7 @@ import pytest
 
 import cenote
 from cenote.sql import _limits
+from tests.patience import SAFETY, growing
 from tests.sql.scripted import Point, Scripted
 from tests.sql.worlds import done, using
 
@@ -98,7 +99,7 @@ async def fails(use: Use, db: Any, kind: type[BaseException]) -> BaseException:
 async def test_a_panic_in_the_driver_goes_through_and_nobody_hangs(
     scripted: Scripted, point: Point, use: Use
 ) -> None:
-    db = scripted.open(max_open=1, timeout=5)
+    db = scripted.open(max_open=1, timeout=SAFETY)
     await use(db)
     panic = Panic()
     scripted.fail(point, panic)
@@ -114,7 +115,7 @@ async def test_a_panic_in_the_driver_goes_through_and_nobody_hangs(
 async def test_an_error_of_the_driver_is_raised_as_it_is_and_the_connection_stays(
     scripted: Scripted, point: Point, use: Use
 ) -> None:
-    db = scripted.open(max_open=1, timeout=5)
+    db = scripted.open(max_open=1, timeout=SAFETY)
     error = ValueError("as it is")
     scripted.fail(point, error)
     assert await fails(use, db, Exception) is error
@@ -128,7 +129,7 @@ async def test_an_error_of_the_driver_is_raised_as_it_is_and_the_connection_stay
 async def test_what_goes_wrong_when_something_is_given_up_costs_the_connection(
     scripted: Scripted, point: Point, use: Use
 ) -> None:
-    db = scripted.open(max_open=1, timeout=5)
+    db = scripted.open(max_open=1, timeout=SAFETY)
     scripted.fail(point, ValueError("cannot tidy"))
     await use(db)
     concerned = (point == "finish") == (use is query_and_leave)
@@ -159,9 +160,7 @@ async def test_a_connection_that_dies_under_a_statement_is_replaced_and_nothing_
     died = ConnectionResetError("gone")
     scripted.connector.connections[0].alive = True
     control = scripted.dialect.controls[point]
-    control.hold()
-    using_it = scripted.start(partial(use, db))
-    await scripted.until(lambda: control.blocked == 1)
+    using_it = await scripted.held(point, partial(use, db))
     scripted.connector.connections[0].broken = True
     control.step(died)
     assert await using_it.error() is died
@@ -252,11 +251,17 @@ async def cancelled(scripted: Scripted, outcome: BaseException | None) -> Any:
     query_ = scripted.dialect.controls["query"]
     query_.hold()
 
-    async def ask() -> Any:
-        return await done(db.query_row("select", timeout=0.01))
+    async def ask(deadline: float) -> Any:
+        return await done(db.query_row("select", timeout=deadline))
 
-    asking = scripted.start(ask)
-    await scripted.until(lambda: scripted.dialect.cancelled.count == 1)
+    def decided() -> bool:
+        return asking.over or scripted.dialect.cancelled.count == 1
+
+    for deadline in growing(0.01):
+        asking = scripted.start(partial(ask, deadline))
+        await scripted.until(decided)
+        if not asking.over:  # else its time was up before it was sent
+            break
     query_.step(outcome)
     query_.release()
     return db, asking
@@ -265,7 +270,7 @@ async def cancelled(scripted: Scripted, outcome: BaseException | None) -> Any:
 async def test_a_statement_that_the_server_has_stopped_keeps_its_connection(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_limits, "GRACE", 10.0)
+    monkeypatch.setattr(_limits, "GRACE", SAFETY)
     db, asking = await cancelled(scripted, InterruptedError("stopped as asked"))
     error = await asking.error()
     assert isinstance(error, cenote.PoolTimeout)
@@ -278,7 +283,7 @@ async def test_a_statement_that_the_server_has_stopped_keeps_its_connection(
 async def test_a_connection_on_which_a_cancel_request_may_still_hit_is_closed(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch, outcome: BaseException | None
 ) -> None:
-    monkeypatch.setattr(_limits, "GRACE", 10.0)
+    monkeypatch.setattr(_limits, "GRACE", SAFETY)
     db, asking = await cancelled(scripted, outcome)
     if outcome is None:
         assert await asking.result() == (1, "Alice")  # it was done in the last moment

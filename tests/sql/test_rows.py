@@ -339,16 +339,13 @@ async def test_the_rest_of_a_result_is_given_up_for_the_next(scripted: Scripted)
 async def test_two_who_read_the_same_rows_at_once_are_told(scripted: Scripted) -> None:
     db = scripted.open()
     rows = await done(db.query("select"))
-    fetch = scripted.dialect.controls["fetch"]
-    fetch.hold()
 
     async def read() -> list[object]:
         return [row async for row in each(rows)]
 
-    reading = scripted.start(read)
-    await scripted.until(lambda: fetch.blocked == 1)
+    reading = await scripted.held("fetch", read)
     with pytest.raises(cenote.Error, match="two threads or tasks at once"):
         await done(rows.close())
-    fetch.release()
+    scripted.release("fetch")
     assert len(await reading.result()) == 3
     assert db.stats().in_use == 0

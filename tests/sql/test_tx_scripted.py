@@ -22,18 +22,11 @@ class Trouble(Exception):
 async def test_whoever_comes_while_a_statement_is_under_way_is_told(scripted: Scripted) -> None:
     db = scripted.open()
     tx = await done(db.begin())
-    execute = scripted.dialect.controls["execute"]
-    execute.hold()
-
-    async def work() -> Any:
-        return await done(tx.exec("update"))
-
-    working = scripted.start(work)
-    await scripted.until(lambda: execute.blocked == 1)
+    working = await scripted.held("execute", partial(tx.exec, "update"))
     for use in (partial(tx.exec, "update"), partial(tx.query, "select"), tx.commit):
         with pytest.raises(cenote.Error, match="two threads or tasks at once"):
             await done(use())
-    execute.release()
+    scripted.release("execute")
     assert (await working.result()).rows_affected == 1
     await done(tx.commit())
     assert scripted.connector.connections[0].log == ["begin", "execute", "commit"]
@@ -42,19 +35,12 @@ async def test_whoever_comes_while_a_statement_is_under_way_is_told(scripted: Sc
 async def test_a_rollback_while_a_statement_is_under_way_ends_the_connection(scripted: Scripted) -> None:
     db = scripted.open()
     tx = await done(db.begin())
-    execute = scripted.dialect.controls["execute"]
-    execute.hold()
-
-    async def work() -> Any:
-        return await done(tx.exec("update"))
-
-    working = scripted.start(work)
-    await scripted.until(lambda: execute.blocked == 1)
+    working = await scripted.held("execute", partial(tx.exec, "update"))
     await done(tx.rollback())
     assert tx.done
     assert db.stats().discarded == 1
     assert "rollback" not in scripted.connector.connections[0].log
-    execute.release()
+    scripted.release("execute")
     await working.error()
     assert db.stats().in_use == 0
 
@@ -134,17 +120,10 @@ async def run_task(steps: Any) -> Any:
 async def test_a_deadline_does_not_pull_a_statement_out_of_its_transaction(scripted: Scripted) -> None:
     db = scripted.open(max_open=1)
     tx = await done(db.begin(timeout=60))
-    execute = scripted.dialect.controls["execute"]
-    execute.hold()
-
-    async def work() -> Any:
-        return await done(tx.exec("update"))
-
-    working = scripted.start(work)
-    await scripted.until(lambda: execute.blocked == 1)
+    working = await scripted.held("execute", partial(tx.exec, "update"))
     assert not await expire(scripted, tx)
     assert not tx.done
-    execute.release()
+    scripted.release("execute")
     assert (await working.result()).rows_affected == 1
     assert await expire(scripted, tx)
     with pytest.raises(cenote.TxDone, match="its deadline passed"):

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from cenote._option_table import SPECS
 from cenote.durations import LONGEST
 from cenote.errors import ConfigError
-from cenote.options import _SPECS, Options, split_url
+from cenote.options import Options, split_url
 
 WORKERS = 16
 FEWEST_WORKERS, MOST_WORKERS = 2, 2000
@@ -45,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=checked(_workers),
+        type=checked(workers(FEWEST_WORKERS, MOST_WORKERS, WORKERS)),
         default=WORKERS,
         metavar="N",
         help=f"how many work: half of them threads, half of them tasks (default: {WORKERS})",
@@ -58,7 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "All others may stand in the URL's query. A DURATION has a unit, like 2s.",
     )
     for name, default in POOL.items():
-        spec = _SPECS[name]
+        spec = SPECS[name]
         group.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
@@ -111,8 +112,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and FEWEST_WORKERS <= int(text[:9]) <= MOST_WORKERS):
-        want = f"a whole number from {FEWEST_WORKERS} to {MOST_WORKERS}"
-        raise ConfigError(f"must be {want}, got {text!r}; write for example --workers {WORKERS}")
-    return int(text)
+def workers(fewest: int, most: int, example: int) -> Callable[[str], int]:
+    """Make a reader of ``--workers`` with these limits."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and fewest <= int(text[:9]) <= most):
+            want = f"a whole number from {fewest} to {most}"
+            raise ConfigError(f"must be {want}, got {text[:64]!r}; write for example --workers {example}")
+        return int(text)
+
+    return read

@@ -138,6 +138,22 @@ class BlockingMySQL(MySQL):
         if session is not None:
             kill(self, session, query_only=True)
 
+    @staticmethod
+    def fileno(connection: Any) -> int | None:
+        """Return the socket's number, None when it is closed."""
+        raise NotImplementedError
+
+    @staticmethod
+    def rollback(connection: Any) -> None:
+        """Roll back what was left open."""
+        connection.rollback()
+
+    def terminate(self, connection: Any) -> None:
+        """Shut the socket down. Closing it is not safe: another thread may be using it."""
+        fileno = self.fileno(connection)
+        if fileno is not None:
+            _sockets.cut(fileno)
+
     def idle_timeout(self, connection: Any) -> float:
         """Ask after how many seconds the server hangs up on an idle session."""
         return float(self._ask(connection, IDLE_TIMEOUT)[0][0])

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from cenote import _sockets
-from cenote.drivers._common import async_transaction
+from cenote.drivers._common import async_transaction, bury, running_loop
 from cenote.drivers._mysql import (
     AUTOCOMMIT,
     IDLE_TIMEOUT,
@@ -129,10 +129,12 @@ class AsyncMySQL(MySQL):
         if transport is None:
             return
         if loop.is_closed():
-            _bury(transport)
+            with suppress(RuntimeError):
+                transport.abort()
+            bury(transport)
             cls._forget(connection)
             return
-        if not loop.is_running() or loop is _running_loop():
+        if not loop.is_running() or loop is running_loop():
             cls._abort(connection)
             return
         fileno = _fileno_of(transport, loop)
@@ -215,25 +217,3 @@ def _fileno_of(transport: Any, loop: asyncio.AbstractEventLoop) -> int | None:
     found = transport.get_extra_info("socket")
     fileno: int = -1 if found is None else found.fileno()
     return None if fileno < 0 else fileno
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _bury(transport: Any) -> None:
-    """Close the socket of a transport whose loop is closed: that loop will never do it.
-
-    uvloop has closed its sockets itself. asyncio's transport (the one below TLS, if there is TLS) still holds
-    its own, and would complain when collected.
-    """
-    with suppress(RuntimeError):
-        transport.abort()
-    below: Any = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
-    held = getattr(below, "_sock", None)
-    if held is not None:
-        held.close()
-        below._sock = None

@@ -21,6 +21,7 @@ from inspect import isawaitable, iscoroutinefunction
 from typing import Any, NamedTuple
 
 from cenote import _sockets
+from cenote.drivers._common import bury
 from cenote.errors import ConfigError
 
 TURNS = 4
@@ -248,14 +249,10 @@ class _Buried(asyncio.Transport):
 def _bury(writer: Any) -> None:
     """Close the socket of a connection whose loop is closed: that loop will never do it.
 
-    uvloop has closed its sockets itself, and its transports do not know. asyncio's transport (the one below
-    TLS, if there is TLS) still holds its own. Either would make the writer complain when it is collected.
+    uvloop has closed its sockets itself, and its transports do not know; asyncio has not. Either would make
+    the writer complain when it is collected.
     """
     transport, writer._transport = writer.transport, _Buried()
     with suppress(Exception):  # it marks all as closed, and then meets the closed loop
         transport.abort()
-    below: Any = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
-    held = getattr(below, "_sock", None)
-    if held is not None:
-        held.close()
-        below._sock = None
+    bury(transport)

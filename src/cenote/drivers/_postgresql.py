@@ -17,6 +17,10 @@ IN_TRANSACTION = 2
 IN_ERROR = 3
 UNKNOWN = 4
 
+IN_ANY_TRANSACTION = (IN_TRANSACTION, IN_ERROR)
+# In the middle of a statement or a COPY, or closed. A threaded user is cut off there by KeyboardInterrupt.
+BROKEN = (ACTIVE, UNKNOWN)
+
 # In milliseconds; there since PostgreSQL 14.
 IDLE_TIMEOUT = "select setting::float8 / 1000 from pg_settings where name = 'idle_session_timeout'"
 

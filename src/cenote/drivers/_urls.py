@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from cenote._query import divide
 from cenote.durations import seconds
 from cenote.errors import ConfigError
 from cenote.options import redact
@@ -53,17 +54,12 @@ def take_parameters(url: str, known: Mapping[str, Reader]) -> tuple[dict[str, An
     mark = url.find("?", start + head.rfind("@") + 1)  # libpq accepts a raw "?" in a password
     if mark < 0:
         return {}, url
+    found, kept = divide(url, mark, known)
     taken: dict[str, Any] = {}
-    kept = []
-    for part in url[mark + 1 :].split("&"):
-        name, _, text = part.partition("=")
-        name = unquote(name)
-        if name not in known:
-            kept.append(part)
-        elif name in taken:
+    for name, text in found:
+        if name in taken:
             raise ConfigError(f"{name}: given twice in {redact(url)!r}; write it once")
-        else:
-            taken[name] = known[name](name, unquote(text))
+        taken[name] = known[name](name, text)
     return taken, url[:mark] + ("?" + "&".join(kept) if any(kept) else "")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from cenote import _sockets
+from cenote.drivers._common import bury, running_loop
 from cenote.drivers._postgresql import IDLE_TIMEOUT
 from cenote.drivers._urls import Reader, check_hosts, duration, take_parameters, whole, with_scheme
 from cenote.errors import ConfigError
@@ -171,7 +172,7 @@ class AsyncpgConnector:
         loop = _loop(connection)
         if loop.is_closed():
             _bury(connection)
-        elif loop.is_running() and loop is not _running_loop():
+        elif loop.is_running() and loop is not running_loop():
             fileno = AsyncpgConnector.fileno(
                 connection
             )  # a transport is not to be touched from another thread
@@ -196,25 +197,9 @@ def _loop(connection: Connection) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 def _bury(connection: Connection) -> None:
-    """Close the socket of a connection whose loop is closed: that loop will never do it.
-
-    asyncpg marks everything as closed and then meets the closed loop. uvloop has closed its sockets itself.
-    asyncio's transport (the one below TLS, if there is TLS) still holds its own, and would complain when
-    collected.
-    """
+    """Close the socket of a connection whose loop is closed: that loop will never do it."""
     transport = _transport(connection)
-    with suppress(Exception):
+    with suppress(Exception):  # it marks everything as closed, and then meets the closed loop
         connection.terminate()
-    below: Any = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
-    held = getattr(below, "_sock", None)
-    if held is not None:
-        held.close()
-        below._sock = None
+    bury(transport)

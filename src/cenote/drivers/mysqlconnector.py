@@ -223,11 +223,6 @@ class MySQLConnectorConnector(BlockingMySQL):
         connection.ping(reconnect=False)
 
     @staticmethod
-    def rollback(connection: Any) -> None:
-        """Roll back what was left open."""
-        connection.rollback()
-
-    @staticmethod
     def reset(connection: Any) -> None:
         """Forget all session state by the server's own command; what was asked for at connect comes back.
 
@@ -241,13 +236,6 @@ class MySQLConnectorConnector(BlockingMySQL):
     def transaction(connection: Any) -> AbstractContextManager[None]:
         """Return a block that commits or rolls back."""
         return transaction(connection.start_transaction, connection.commit, connection.rollback)
-
-    @staticmethod
-    def terminate(connection: Any) -> None:
-        """Shut the socket down. Closing it is not safe: another thread may be using it."""
-        fileno = MySQLConnectorConnector.fileno(connection)
-        if fileno is not None:
-            _sockets.cut(fileno)
 
 
 def _is_pure(connection: Any) -> bool:

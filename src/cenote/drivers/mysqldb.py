@@ -18,7 +18,6 @@ import MySQLdb
 import MySQLdb._mysql
 import MySQLdb.connections
 
-from cenote import _sockets
 from cenote.drivers._common import transaction
 from cenote.drivers._mysql import (
     IN_TRANSACTION,
@@ -159,11 +158,6 @@ class MySQLdbConnector(BlockingMySQL):
         """Ask for an answer; mysqlclient does not connect again by itself."""
         connection.ping()
 
-    @staticmethod
-    def rollback(connection: Any) -> None:
-        """Roll back what was left open."""
-        connection.rollback()
-
     def reset(self, connection: Any) -> None:
         """Forget all session state by logging in anew; what was asked for at connect comes back."""
         given = self._kwargs
@@ -186,13 +180,6 @@ class MySQLdbConnector(BlockingMySQL):
     def transaction(connection: Any) -> AbstractContextManager[None]:
         """Return a block that commits or rolls back."""
         return transaction(connection.begin, connection.commit, connection.rollback)
-
-    @staticmethod
-    def terminate(connection: Connection) -> None:
-        """Shut the socket down. Closing it is not safe: another thread may be using it."""
-        fileno = MySQLdbConnector.fileno(connection)
-        if fileno is not None:
-            _sockets.cut(fileno)
 
 
 def _is_busy(connection: Any) -> bool:

@@ -18,11 +18,10 @@ from psycopg.rows import TupleRow, tuple_row
 from cenote import _sockets
 from cenote.drivers._postgresql import (
     ACTIVE,
+    BROKEN,
     IDLE,
     IDLE_TIMEOUT,
-    IN_ERROR,
-    IN_TRANSACTION,
-    UNKNOWN,
+    IN_ANY_TRANSACTION,
     check_conninfo,
 )
 from cenote.drivers._urls import Reader, take_parameters, whole_or_none, with_scheme
@@ -31,9 +30,6 @@ from cenote.options import redact
 if TYPE_CHECKING:
     from cenote.sql.dialect import Dialect
 
-_IN_TRANSACTION = (IN_TRANSACTION, IN_ERROR)
-# In the middle of a statement or a COPY, or closed. A threaded user is cut off there by KeyboardInterrupt.
-_BROKEN = (ACTIVE, UNKNOWN)
 _CANCEL_SECONDS = 2.0  # less than a goodbye may take, so that a server out of reach leaves time for the rest
 
 _URL_PARAMETERS: dict[str, Reader] = {"prepare_threshold": whole_or_none}
@@ -94,12 +90,12 @@ class _Shared:
     @staticmethod
     def is_broken(connection: psycopg.BaseConnection[Any]) -> bool:
         """Say whether it is closed, or still in the middle of something."""
-        return connection.pgconn.transaction_status in _BROKEN
+        return connection.pgconn.transaction_status in BROKEN
 
     @staticmethod
     def in_transaction(connection: psycopg.BaseConnection[Any]) -> bool:
         """Say whether a transaction is open, failed or not."""
-        return connection.pgconn.transaction_status in _IN_TRANSACTION
+        return connection.pgconn.transaction_status in IN_ANY_TRANSACTION
 
     @staticmethod
     def terminate(connection: psycopg.BaseConnection[Any]) -> None:

@@ -19,11 +19,10 @@ from cenote import _sockets
 from cenote.drivers._common import transaction
 from cenote.drivers._postgresql import (
     ACTIVE,
+    BROKEN,
     IDLE,
     IDLE_TIMEOUT,
-    IN_ERROR,
-    IN_TRANSACTION,
-    UNKNOWN,
+    IN_ANY_TRANSACTION,
     check_conninfo,
 )
 from cenote.drivers._urls import with_scheme
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 Connection = psycopg2.extensions.connection
 
-_IN_TRANSACTION = (IN_TRANSACTION, IN_ERROR)
-_BROKEN = (ACTIVE, UNKNOWN)
 _KEYWORDS = ("connection_factory", "cursor_factory")
 
 
@@ -114,12 +111,12 @@ class Psycopg2Connector:
     @staticmethod
     def is_broken(connection: Connection) -> bool:
         """Say whether it is closed, or still in the middle of something."""
-        return connection.get_transaction_status() in _BROKEN or connection.closed != 0
+        return connection.get_transaction_status() in BROKEN or connection.closed != 0
 
     @staticmethod
     def in_transaction(connection: Connection) -> bool:
         """Say whether a transaction is open, failed or not."""
-        return connection.get_transaction_status() in _IN_TRANSACTION
+        return connection.get_transaction_status() in IN_ANY_TRANSACTION
 
     @staticmethod
     def ping(connection: Connection) -> None:

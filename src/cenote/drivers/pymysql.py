@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pymysql
 import pymysql.connections
 
-from cenote import _sockets
 from cenote.drivers._common import transaction
 from cenote.drivers._mysql import (
     AUTOCOMMIT,
@@ -191,11 +190,6 @@ class PyMySQLConnector(BlockingMySQL):
         connection.ping(reconnect=False)
 
     @staticmethod
-    def rollback(connection: Any) -> None:
-        """Roll back what was left open."""
-        connection.rollback()
-
-    @staticmethod
     def reset(connection: Any) -> None:
         """Forget all session state by the server's own command; what was asked for at connect comes back."""
         connection._execute_command(RESET_CONNECTION, b"")
@@ -213,13 +207,6 @@ class PyMySQLConnector(BlockingMySQL):
     def transaction(connection: Any) -> AbstractContextManager[None]:
         """Return a block that commits or rolls back."""
         return transaction(connection.begin, connection.commit, connection.rollback)
-
-    @staticmethod
-    def terminate(connection: Any) -> None:
-        """Shut the socket down. Closing it is not safe: another thread may be using it."""
-        fileno = PyMySQLConnector.fileno(connection)
-        if fileno is not None:
-            _sockets.cut(fileno)
 
 
 _BOTH = IN_TRANSACTION | AUTOCOMMIT

@@ -21,6 +21,7 @@ import redis.retry
 from redis.exceptions import RedisError
 
 from cenote import _sockets
+from cenote.drivers._common import bury, running_loop
 from cenote.drivers._redis import check_arguments, read_url
 from cenote.redis._commands import MULTI, OWED, RECONNECT, REDIALED, SPENT, WATCH
 from cenote.redis._lending import found
@@ -271,7 +272,7 @@ class AsyncRedisConnector(_Redis):
             return
         if loop.is_closed():
             _bury(found(connection), transport)
-        elif not loop.is_running() or loop is _running_loop():
+        elif not loop.is_running() or loop is running_loop():
             transport.abort()
         else:
             fileno = cls.fileno(connection)
@@ -333,21 +334,9 @@ def _transport_of(connection: Any) -> tuple[Any, asyncio.AbstractEventLoop | Non
     return inner._writer.transport, inner._pool_loop
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 def _bury(connection: Any, transport: Any) -> None:
     """Close the socket of a transport whose loop is closed: that loop will never do it."""
     with suppress(RuntimeError):
         transport.abort()
     connection._reader = connection._writer = None  # only now: a writer minds being dropped with an open one
-    below: Any = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
-    for one in (transport, below):
-        sock: Any = getattr(one, "_sock", None)
-        if one is not None and sock is not None:
-            sock.close()
-            one._sock = None
+    bury(transport)

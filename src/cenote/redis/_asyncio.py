@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from asyncio import _get_running_loop
 from sys import _getframe
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import redis.asyncio
 from redis.event import AsyncAfterConnectionReleasedEvent
 
-from .. import _explain, _steps
+from .. import _steps
 from .._asyncio import AsyncLease, AsyncPool
-from .._explain import Holder
 from ..durations import Duration
 from ..errors import Error
 from ..events import Listener
-from ..options import Options, OptionsDict
-from ..stats import Stats
+from ._base import LendingPool
 from ._commands import REAUTH, RECONNECT, REDIALED
-from ._given import Given, in_short, read_both
-from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
+from ._given import read_both
+from ._lending import close_idle, cut_off, lend, sign, weakly
 from ._queue import waited
 from ._watch import watched
 from .errors import translated
 
 
-class AsyncConnectionPool(redis.asyncio.ConnectionPool):
+class AsyncConnectionPool(LendingPool[AsyncPool[Any]], redis.asyncio.ConnectionPool):  # type: ignore[misc]  # as in `ConnectionPool`
     """A pool for `redis.asyncio.Redis`: bounded, first come first served, self-healing, safe to be cancelled.
 
     It may be made before any loop runs, and used under several. See `ConnectionPool` for the arguments.
@@ -36,8 +33,6 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
         ConfigError: an option makes no sense. Nothing was opened.
         TypeError: there is no such option.
     """
-
-    _inner: AsyncPool[Any] | None = None
 
     def __init__(
         self,
@@ -48,14 +43,9 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
         **kwargs: Any,
     ) -> None:
         """Understand the options; open nothing."""
-        of_the_pool = {name: kwargs.pop(name) for name in ("maint_notifications_config",) if name in kwargs}
-        given = Given(kwargs, connection_class=connection_class, max_connections=max_connections)
-        self._options, self._listener = given.ours, listener
-        self._tells = (
-            "event_dispatcher" in given.theirs
-        )  # its default one is wanted for new credentials alone
-        self._fresh = threading.Lock()  # loops may run in several threads
-        super().__init__(connection_class, None, **of_the_pool, **given.theirs)
+        theirs = self._understand(kwargs, connection_class, max_connections, listener)
+        super().__init__(connection_class, None, **theirs)
+        self._is_ready = True
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -104,14 +94,7 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
         if self._tells or connection._pool_state or connection._pool_unread():
             await self._put_in_order(connection)
             return
-        slot = hold.slot
-        connection._pool_hold = None
-        slot.connection = connection
-        slot.hold = hold
-        pool = hold.pool
-        put = pool._core.put(slot, pool._clock())
-        if not put:
-            _steps.put_failed(pool, slot, put)
+        self._give_back(connection, hold)
 
     def make_connection(self) -> Any:
         """Make a connection that is not open yet; the pool calls it for each dial."""
@@ -150,50 +133,12 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
             close_idle(inner)
             cut_off(inner)
 
-    def set_retry(self, retry: Any) -> None:
-        """Set how redis-py retries commands, on every connection."""
-        self.connection_kwargs.update({"retry": retry})
-        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
-            connection.retry = retry
-
     async def re_auth_callback(self, token: Any) -> None:
         """Have every connection send new credentials: on release, or before its next use."""
-        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
+        for connection in self._get_all_connections():
             connection.set_re_auth_token(token)
 
     # ── what cenote's pools have ────────────────────────────────────────────────────────────────
-
-    @property
-    def name(self) -> str:
-        """The name in logs, metrics and errors: the option, or made from the address without its password."""
-        return self._opened().name
-
-    @property
-    def options(self) -> Options:
-        """The options in force."""
-        return self._opened().options
-
-    @property  # type: ignore[override]  # None, for no limit, is a value here
-    def max_connections(self) -> int | None:
-        """redis-py's word for `max_open`; setting it resizes the pool."""
-        return self._opened().options.max_open
-
-    @max_connections.setter
-    def max_connections(self, most: int | None) -> None:
-        if hasattr(self, "encoder_class"):  # else redis-py's constructor is at work
-            self.resize(max_open=most)
-
-    def stats(self) -> Stats:
-        """Take a consistent snapshot of gauges, counters and histograms, see `cenote.AsyncPool.stats`."""
-        return self._opened().stats()
-
-    def holders(self) -> list[Holder]:
-        """List who holds a connection and where it was acquired, the longest hold first."""
-        return self._opened().holders()
-
-    def resize(self, **options: Unpack[OptionsDict]) -> None:
-        """Change any of our options of the running pool, see `cenote.AsyncPool.resize`."""
-        self._opened().resize(**options)
 
     async def ping(self, timeout: Duration | None = None) -> None:
         """Verify by one round trip that the server can be reached and answers.
@@ -214,16 +159,7 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
         """Close it."""
         await self.aclose()
 
-    def __repr__(self) -> str:
-        """Name and counts."""
-        kind = type(self)
-        counts = _explain.counts(self._opened()._core)
-        return f"<{kind.__module__}.{kind.__name__} {self.name!r} {counts}>"
-
     # ── what redis-py's own pool does otherwise ─────────────────────────────────────────────────
-
-    def __del__(self) -> None:
-        """Do nothing: redis-py would take back from its metrics what was never added to them."""
 
     def can_get_connection(self) -> bool:
         """Say whether a connection is idle or may be opened."""
@@ -242,49 +178,13 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
         for connection in self._get_in_use_connections():
             connection.mark_for_reconnect()
 
-    def _get_free_connections(self) -> list[Any]:
-        return list(connections(self._opened()._core, in_use=False))
-
-    def _get_in_use_connections(self) -> set[Any]:
-        return set(connections(self._opened()._core, in_use=True))
-
-    @property
-    def _available_connections(self) -> list[Any]:
-        return self._get_free_connections()
-
-    @_available_connections.setter
-    def _available_connections(self, value: object) -> None:
-        """Ignore the empty list that redis-py begins with."""
-
-    @property
-    def _in_use_connections(self) -> set[Any]:
-        return self._get_in_use_connections()
-
-    @_in_use_connections.setter
-    def _in_use_connections(self, value: object) -> None:
-        """Ignore the empty set that redis-py begins with."""
-
     # ── parts ───────────────────────────────────────────────────────────────────────────────────
 
-    def _opened(self) -> AsyncPool[Any]:
-        """Return the pool underneath, a new one if there is none since `aclose`."""
-        inner = self._inner
-        if inner is not None:
-            return inner
+    def _make_inner(self) -> AsyncPool[Any]:
         from ..drivers.redis import AsyncRedisConnector  # noqa: PLC0415 - of a driver, which only its users import
 
-        with self._fresh:
-            if self._inner is None:
-                connector = AsyncRedisConnector.lending(weakly(self.make_connection))
-                self._inner = AsyncPool(connector, listener=self._listener, **self._options)
-            return self._inner
-
-    def _let_go(self) -> AsyncPool[Any] | None:
-        with self._fresh:
-            inner, self._inner = self._inner, None
-        if inner is not None:
-            self._options = in_short(inner.options)
-        return inner
+        connector = AsyncRedisConnector.lending(weakly(self.make_connection))
+        return AsyncPool(connector, listener=self._listener, **self._options)
 
     async def _renew(self, connection: Any) -> None:
         """Send the credentials that came while it was idle."""
@@ -306,8 +206,5 @@ class AsyncConnectionPool(redis.asyncio.ConnectionPool):
             elif state & REAUTH and not state & (REDIALED | RECONNECT):
                 await connection.re_auth()
         finally:
-            lease._hold = hold = take_back(connection)
-            if hold is not None and state & REDIALED and not connection._pool_lost:
-                hold.slot.watch = None  # its user closed it, which says nothing about the others
-            del hold
+            lease._hold = self._take_back(connection, state)
             await lease.release()

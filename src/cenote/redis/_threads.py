@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import os
-import threading
 from sys import _getframe
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import redis
 from redis.event import AfterConnectionReleasedEvent
 
-from .. import _explain, _steps
 from .._core import Slot
-from .._explain import Holder
 from .._threads import Lease, Pool
 from ..durations import Duration
 from ..errors import Error
 from ..events import Listener
-from ..options import Options, OptionsDict
-from ..stats import Stats
+from ._base import LendingPool
 from ._commands import REAUTH, RECONNECT, REDIALED
-from ._given import OF_ITS_POOLS, Given, in_short, read_both
-from ._lending import close_idle, connections, cut_off, lend, sign, take_back, weakly
+from ._given import OF_ITS_POOLS, read_both
+from ._lending import close_idle, cut_off, lend, sign, weakly
 from ._watch import WatchedProxy, watched
 from .errors import translated
 
 
-class ConnectionPool(redis.ConnectionPool):
+class ConnectionPool(LendingPool[Pool[Any]], redis.ConnectionPool):  # type: ignore[misc]  # here max_connections may be None
     """A pool for `redis.Redis`: bounded, first come first served, self-healing, and it says who holds what.
 
     ``redis.Redis(connection_pool=cenote.redis.ConnectionPool.from_url("redis://db", max_open=10))``. Making
@@ -44,7 +40,7 @@ class ConnectionPool(redis.ConnectionPool):
         TypeError: there is no such option.
     """
 
-    _inner: Pool[Any] | None = None
+    _of_the_pool = (*OF_ITS_POOLS, "maint_notifications_config")
 
     def __init__(
         self,
@@ -56,16 +52,9 @@ class ConnectionPool(redis.ConnectionPool):
         **kwargs: Any,
     ) -> None:
         """Understand the options; open nothing."""
-        of_the_pool = {
-            name: kwargs.pop(name) for name in (*OF_ITS_POOLS, "maint_notifications_config") if name in kwargs
-        }
-        given = Given(kwargs, connection_class=connection_class, max_connections=max_connections)
-        self._options, self._listener = given.ours, listener
-        self._tells = (
-            "event_dispatcher" in given.theirs
-        )  # its default one is wanted for new credentials alone
-        self._fresh = threading.Lock()
-        super().__init__(connection_class, None, cache_factory, **of_the_pool, **given.theirs)
+        theirs = self._understand(kwargs, connection_class, max_connections, listener)
+        super().__init__(connection_class, None, cache_factory, **theirs)
+        self._is_ready = True
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -111,14 +100,7 @@ class ConnectionPool(redis.ConnectionPool):
         if self._tells or connection._pool_state or connection._pool_unread():
             self._put_in_order(connection)
             return
-        slot = hold.slot
-        connection._pool_hold = None
-        slot.connection = connection
-        slot.hold = hold
-        pool = hold.pool
-        put = pool._core.put(slot, pool._clock())
-        if not put:
-            _steps.put_failed(pool, slot, put)
+        self._give_back(connection, hold)
 
     def make_connection(self) -> Any:
         """Make a connection that is not open yet; the pool calls it for each dial."""
@@ -143,10 +125,8 @@ class ConnectionPool(redis.ConnectionPool):
 
     def close(self) -> None:
         """Disconnect everything. As with redis-py's own pools, a later use opens it again."""
-        with self._fresh:
-            inner, self._inner = self._inner, None
+        inner = self._let_go()
         if inner is not None:
-            self._options = in_short(inner.options)
             in_use = inner.stats().in_use
             inner.close(timeout=0 if in_use else 5.0)
 
@@ -155,50 +135,12 @@ class ConnectionPool(redis.ConnectionPool):
         self.pid: int = os.getpid()
         self.close()
 
-    def set_retry(self, retry: Any) -> None:
-        """Set how redis-py retries commands, on every connection."""
-        self.connection_kwargs.update({"retry": retry})
-        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
-            connection.retry = retry
-
     def re_auth_callback(self, token: Any) -> None:
         """Have every connection send new credentials: on release, or before its next use."""
-        for connection in (*self._get_free_connections(), *self._get_in_use_connections()):
+        for connection in self._get_all_connections():
             connection.set_re_auth_token(token)
 
     # ── what cenote's pools have ────────────────────────────────────────────────────────────────
-
-    @property
-    def name(self) -> str:
-        """The name in logs, metrics and errors: the option, or made from the address without its password."""
-        return self._opened().name
-
-    @property
-    def options(self) -> Options:
-        """The options in force."""
-        return self._opened().options
-
-    @property  # type: ignore[override]  # None, for no limit, is a value here
-    def max_connections(self) -> int | None:
-        """redis-py's word for `max_open`; setting it resizes the pool."""
-        return self._opened().options.max_open
-
-    @max_connections.setter
-    def max_connections(self, most: int | None) -> None:
-        if self._ready():
-            self.resize(max_open=most)
-
-    def stats(self) -> Stats:
-        """Take a consistent snapshot of gauges, counters and histograms, see `cenote.Pool.stats`."""
-        return self._opened().stats()
-
-    def holders(self) -> list[Holder]:
-        """List who holds a connection and where it was acquired, the longest hold first."""
-        return self._opened().holders()
-
-    def resize(self, **options: Unpack[OptionsDict]) -> None:
-        """Change any of our options of the running pool, see `cenote.Pool.resize`."""
-        self._opened().resize(**options)
 
     def ping(self, timeout: Duration | None = None) -> None:
         """Verify by one round trip that the server can be reached and answers.
@@ -219,60 +161,18 @@ class ConnectionPool(redis.ConnectionPool):
         """Close it."""
         self.close()
 
-    def __repr__(self) -> str:
-        """Name and counts."""
-        kind = type(self)
-        counts = _explain.counts(self._opened()._core)
-        return f"<{kind.__module__}.{kind.__name__} {self.name!r} {counts}>"
-
     # ── what redis-py's own pool does otherwise ─────────────────────────────────────────────────
-
-    def __del__(self) -> None:
-        """Do nothing: redis-py would take back from its metrics what was never added to them."""
 
     def _checkpid(self) -> None:
         """Do nothing: a forked child is looked after by `cenote._fork`."""
 
-    def _get_free_connections(self) -> list[Any]:
-        return list(connections(self._opened()._core, in_use=False))
-
-    def _get_in_use_connections(self) -> set[Any]:
-        return set(connections(self._opened()._core, in_use=True))
-
-    @property
-    def _available_connections(self) -> list[Any]:
-        return self._get_free_connections()
-
-    @_available_connections.setter
-    def _available_connections(self, value: object) -> None:
-        """Ignore the list that redis-py may begin with."""
-
-    @property
-    def _in_use_connections(self) -> set[Any]:
-        return self._get_in_use_connections()
-
-    @_in_use_connections.setter
-    def _in_use_connections(self, value: object) -> None:
-        """Ignore the set that redis-py may begin with."""
-
     # ── parts ───────────────────────────────────────────────────────────────────────────────────
 
-    def _ready(self) -> bool:
-        """Whether redis-py's constructor is through."""
-        return hasattr(self, "_fork_lock")
-
-    def _opened(self) -> Pool[Any]:
-        """Return the pool underneath, a new one if there is none since `close`."""
-        inner = self._inner
-        if inner is not None:
-            return inner
+    def _make_inner(self) -> Pool[Any]:
         from ..drivers.redis import RedisConnector  # noqa: PLC0415 - of a driver, which only its users import
 
-        with self._fresh:
-            if self._inner is None:
-                connector = RedisConnector.lending(weakly(self.make_connection))
-                self._inner = Pool(connector, listener=self._listener, **self._options)
-            return self._inner
+        connector = RedisConnector.lending(weakly(self.make_connection))
+        return Pool(connector, listener=self._listener, **self._options)
 
     def _waited(self, inner: Pool[Any], slot: Slot | None) -> Slot:
         try:
@@ -300,7 +200,5 @@ class ConnectionPool(redis.ConnectionPool):
             elif state & REAUTH and not state & (REDIALED | RECONNECT):
                 connection.re_auth()
         finally:
-            lease._hold = hold = take_back(connection)
-            if hold is not None and state & REDIALED and not connection._pool_lost:
-                hold.slot.watch = None  # its user closed it, which says nothing about the others
+            lease._hold = self._take_back(connection, state)
             lease.release()

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         async def disconnect(self, *args: Any, **kwargs: Any) -> None: ...
         def _close(self) -> None: ...
 else:
-    Blocking = Awaited = object  # mixed into a class of redis-py's, see `watched`
+    Known = Blocking = Awaited = object  # mixed into a class of redis-py's, see `watched`
 
 WAITS_ABOVE = 16_384
 """Bytes in a transport's buffer, of the 65,536 above which asyncio wants writers to wait."""
@@ -87,8 +87,8 @@ class StandIn:
         self.connection = weakref.ref(connection)
 
 
-class Watched(Blocking):
-    """The part of a watched connection for threads that comes before redis-py's class."""
+class WatchedBase(Known):
+    """What is the same in both worlds: the marks, and what is noted without talking."""
 
     _pool_state = 0
     _pool_hold: Hold | None = None  # of the user who has it, in a drop-in pool
@@ -97,8 +97,41 @@ class Watched(Blocking):
 
     @staticmethod
     def _pool_unread() -> int:
-        """Whether bytes were read from the socket that no reply has used; replaced in `opened`."""
+        """Whether bytes have come that no reply has used; replaced in `opened`."""
         return 0
+
+    def pack_commands(self, commands: Iterable[Any]) -> Packed:
+        """Pack them, and remember which they are."""
+        listed = list(commands)
+        packed = Packed(super().pack_commands(listed))
+        packed.commands = listed
+        return packed
+
+    def set_re_auth_token(self, token: Any) -> None:
+        """Remember new credentials; they are sent on release, or before the next use."""
+        super().set_re_auth_token(token)
+        self._pool_state |= REAUTH
+
+    def mark_for_reconnect(self) -> None:
+        """Have it closed when its user is done with it."""
+        if hasattr(super(), "mark_for_reconnect"):  # from redis-py 7 on
+            super().mark_for_reconnect()
+        self._pool_state |= RECONNECT
+
+    def _owe(self, command: Any) -> tuple[int, int]:
+        """Note what packed commands do; return the new state, and how much of it are their replies."""
+        state, replies = self._pool_state, 0
+        for args in command.commands if isinstance(command, Packed) else ():
+            replies += OWED
+            name = NAMES[args[0]]
+            if name is not None:
+                state = moved(state, name, args, self.db)
+        self._pool_state = state = state + replies if replies else state | SPENT
+        return state, replies
+
+
+class Watched(WatchedBase, Blocking):
+    """The part of a watched connection for threads that comes before redis-py's class."""
 
     def opened(self) -> None:
         """Begin to count: whatever connecting took is over."""
@@ -124,23 +157,10 @@ class Watched(Blocking):
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - as in redis-py
         """Send what `pack_commands` has packed. Of what was packed elsewhere nobody knows the replies."""
-        state, replies = self._pool_state, 0
-        for args in command.commands if isinstance(command, Packed) else ():
-            replies += OWED
-            name = NAMES[args[0]]
-            if name is not None:
-                state = moved(state, name, args, self.db)
-        self._pool_state = state = state + replies if replies else state | SPENT
+        state, replies = self._owe(command)
         super().send_packed_command(command, check_health=check_health)
         if self._pool_state != state:
             self._pool_state = REDIALED + replies
-
-    def pack_commands(self, commands: Iterable[Any]) -> Packed:
-        """Pack them, and remember which they are."""
-        listed = list(commands)
-        packed = Packed(super().pack_commands(listed))
-        packed.commands = listed
-        return packed
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Read one reply."""
@@ -160,17 +180,6 @@ class Watched(Blocking):
         state = self._pool_state
         super().re_auth()
         self._pool_state = state & ~REAUTH
-
-    def set_re_auth_token(self, token: Any) -> None:
-        """Remember new credentials; they are sent on release, or before the next use."""
-        super().set_re_auth_token(token)
-        self._pool_state |= REAUTH
-
-    def mark_for_reconnect(self) -> None:
-        """Have it closed when its user is done with it."""
-        if hasattr(super(), "mark_for_reconnect"):  # from redis-py 7 on
-            super().mark_for_reconnect()
-        self._pool_state |= RECONNECT
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close it. One that is idle in a pool is only cut off: its number is still looked at there."""
@@ -195,20 +204,11 @@ class Watched(Blocking):
         super().__del__()
 
 
-class AsyncWatched(Awaited):
+class AsyncWatched(WatchedBase, Awaited):
     """The part of a watched connection for asyncio that comes before redis-py's class."""
 
-    _pool_state = 0
-    _pool_hold: Hold | None = None
-    _pool_stand_in: StandIn | None = None
-    _pool_lost = False
     _pool_loop: asyncio.AbstractEventLoop | None = None
     _pool_watch: Callable[[int], object] | None = None  # the free look, which keeps no connection alive
-
-    @staticmethod
-    def _pool_unread() -> int:
-        """Whether bytes have come that no reply has used; replaced in `opened`."""
-        return 0
 
     def opened(self) -> None:
         """Begin to count: whatever connecting took is over."""
@@ -239,13 +239,7 @@ class AsyncWatched(Awaited):
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - as in redis-py
         """Send what `pack_commands` has packed. Of what was packed elsewhere nobody knows the replies."""
-        state, replies = self._pool_state, 0
-        for args in command.commands if isinstance(command, Packed) else ():
-            replies += OWED
-            name = NAMES[args[0]]
-            if name is not None:
-                state = moved(state, name, args, self.db)
-        self._pool_state = state = state + replies if replies else state | SPENT
+        state, replies = self._owe(command)
         await self._send(command, check_health=check_health)
         if self._pool_state != state:
             self._pool_state = REDIALED + replies
@@ -261,13 +255,6 @@ class AsyncWatched(Awaited):
         writer.writelines(packed)
         if writer.transport.get_write_buffer_size() > WAITS_ABOVE:
             await super().send_packed_command((), check_health=False)  # waits until it may write on
-
-    def pack_commands(self, commands: Iterable[Any]) -> Packed:
-        """Pack them, and remember which they are."""
-        listed = list(commands)
-        packed = Packed(super().pack_commands(listed))
-        packed.commands = listed
-        return packed
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Read one reply. None at the end of a time-out may be none, so it is not counted."""
@@ -293,17 +280,6 @@ class AsyncWatched(Awaited):
         state = self._pool_state
         await super().re_auth()
         self._pool_state = state & ~REAUTH
-
-    def set_re_auth_token(self, token: Any) -> None:
-        """Remember new credentials; they are sent on release, or before the next use."""
-        super().set_re_auth_token(token)
-        self._pool_state |= REAUTH
-
-    def mark_for_reconnect(self) -> None:
-        """Have it closed when its user is done with it."""
-        if hasattr(super(), "mark_for_reconnect"):  # from redis-py 7 on
-            super().mark_for_reconnect()
-        self._pool_state |= RECONNECT
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         """Close it."""

@@ -88,8 +88,7 @@ class DB(Queries, DBBase):
     def driver_connection(self, timeout: Duration | None = None) -> Lease[Any]:
         """Lend the driver's own connection to a with block. See `Pool.connection`."""
         lease = self.pool.connection(timeout)
-        frame = _getframe(1)
-        lease._mark(id(frame), frame.f_code, frame.f_lasti)
+        lease._mark(*site_of(_getframe(1)))
         return lease
 
     def ping(self, timeout: Duration | None = None) -> None:
@@ -165,8 +164,7 @@ class AsyncDB(AsyncQueries, DBBase):
     def driver_connection(self, timeout: Duration | None = None) -> AsyncLease[Any]:
         """Lend the driver's own connection to an async with block. See `AsyncPool.connection`."""
         lease = self.pool.connection(timeout)
-        frame = _getframe(1)
-        lease._mark(id(frame), frame.f_code, frame.f_lasti)
+        lease._mark(*site_of(_getframe(1)))
         return lease
 
     async def ping(self, timeout: Duration | None = None) -> None:

@@ -77,16 +77,11 @@ class Queries(Owner):
     ) -> Result:
         """Execute a statement and return what it did. See `query`."""
         call = self._handle.call(sql, params, interpolate=interpolate)
+        return self._exec(site_of(_getframe(1)), timeout, call)
+
+    def _exec(self, site: Site, timeout: Duration | None, call: Call) -> Result:
         dialect = self._handle.dialect
-        return _threads.run(
-            talk(
-                self,
-                site_of(_getframe(1)),
-                timeout,
-                dialect.execute,
-                call,
-            )
-        )
+        return _threads.run(talk(self, site, timeout, dialect.execute, call))
 
     def exec_many(self, sql: str, params: Iterable[Any], *, timeout: Duration | None = None) -> Result:
         """Execute a statement for each set of parameters, in as few round trips as the driver can.

@@ -12,7 +12,7 @@ from cenote.durations import Duration
 from cenote.errors import StmtClosed
 
 from . import _reader
-from ._session import caller, site_of, talk
+from ._session import Owner, caller, site_of
 from .dialect import Call, Result
 from .row import Row
 from .rows import AsyncRows, Rows, send
@@ -21,15 +21,12 @@ if TYPE_CHECKING:
     from .queries import AsyncQueries, Queries
 
 
-class Stmt:
-    """A statement that the server keeps, on whichever connection it is used, so that repeating it is cheap.
+class StmtBase:
+    """What `Stmt` and `AsyncStmt` have in common: the statement, its owner, and whether it may be used."""
 
-    It is prepared where it is first used and kept there, as long as that connection lives and does not
-    have too many others to keep. Where the driver cannot prepare, or the handle was opened with
-    ``prepare=False``, it is executed like any other.
-    """
+    _owner: Owner
 
-    def __init__(self, owner: Queries, sql: str) -> None:
+    def __init__(self, owner: Owner, sql: str) -> None:
         self._owner = owner
         self._sql = sql
         self._closed = False
@@ -46,6 +43,17 @@ class Stmt:
         return handle.call(
             self._sql, params, prepare=True if handle.dialect.prepares else None, stream=stream
         )
+
+
+class Stmt(StmtBase):
+    """A statement that the server keeps, on whichever connection it is used, so that repeating it is cheap.
+
+    It is prepared where it is first used and kept there, as long as that connection lives and does not
+    have too many others to keep. Where the driver cannot prepare, or the handle was opened with
+    ``prepare=False``, it is executed like any other.
+    """
+
+    _owner: Queries
 
     def query(self, *params: Any, timeout: Duration | None = None, stream: bool | None = None) -> Rows:
         """Send it and return its rows; see `Queries.query`.
@@ -71,18 +79,7 @@ class Stmt:
         Raises:
             StmtClosed: it was closed.
         """
-        call = self._call(params)
-        owner = self._owner
-        dialect = owner._handle.dialect
-        return _threads.run(
-            talk(
-                owner,
-                site_of(_getframe(1)),
-                timeout,
-                dialect.execute,
-                call,
-            )
-        )
+        return self._owner._exec(site_of(_getframe(1)), timeout, self._call(params))
 
     def close(self) -> None:
         """Refuse further use; connections forget it in time. Harmless when done before."""
@@ -97,26 +94,10 @@ class Stmt:
         self.close()
 
 
-class AsyncStmt:
+class AsyncStmt(StmtBase):
     """A statement that the server keeps, on whichever connection it is used. See `Stmt`."""
 
-    def __init__(self, owner: AsyncQueries, sql: str) -> None:
-        self._owner = owner
-        self._sql = sql
-        self._closed = False
-
-    @property
-    def sql(self) -> str:
-        """The statement."""
-        return self._sql
-
-    def _call(self, params: tuple[Any, ...], *, stream: bool | None = None) -> Call:
-        if self._closed:
-            raise StmtClosed("this statement is closed; prepare it again")
-        handle = self._owner._handle
-        return handle.call(
-            self._sql, params, prepare=True if handle.dialect.prepares else None, stream=stream
-        )
+    _owner: AsyncQueries
 
     def query(self, *params: Any, timeout: Duration | None = None, stream: bool | None = None) -> AsyncRows:
         """Prepare to send it; awaiting or iterating sends it.

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from cenote.cli.arguments import checked, url_of
+from cenote.cli.arguments import checked, url_of, workers
 from cenote.errors import ConfigError
 
 NAMES = ("max-open", "max-idle", "lifetime", "server-limit", "sleep")
@@ -69,7 +69,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=checked(_workers),
+        type=checked(workers(FEWEST_WORKERS, MOST_WORKERS, WORKERS)),
         default=WORKERS,
         metavar="N",
         help=f"threads that work at once (default: {WORKERS})",
@@ -93,13 +93,6 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="draw a picture, .png or .svg; needs the extra cenote[bench]",
     )
-
-
-def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and FEWEST_WORKERS <= int(text[:9]) <= MOST_WORKERS):
-        want = f"a whole number from {FEWEST_WORKERS} to {MOST_WORKERS}"
-        raise ConfigError(f"must be {want}, got {text[:64]!r}; write for example --workers {WORKERS}")
-    return int(text)
 
 
 def _scale(text: str) -> float:
