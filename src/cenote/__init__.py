@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._asyncio import AsyncLease, AsyncPool
 from ._deadline import timeout
 from ._explain import Holder
+from ._group import AsyncPoolGroup, PoolGroup
 from ._threads import Lease, Pool
 from .connector import AsyncConnector, Connector
 from .drivers._registry import register, schemes
@@ -25,7 +26,7 @@ from .errors import (
 from .events import Event
 from .options import Options, add_arguments
 from .sql import DB, AsyncDB, Row, open, open_async
-from .stats import Histogram, Stats
+from .stats import GroupStats, Histogram, Stats
 
 __version__ = "0.1.0"
 
@@ -35,11 +36,13 @@ __all__ = [
     "AsyncDB",
     "AsyncLease",
     "AsyncPool",
+    "AsyncPoolGroup",
     "ConfigError",
     "ConnectError",
     "Connector",
     "Error",
     "Event",
+    "GroupStats",
     "Histogram",
     "Holder",
     "Lease",
@@ -48,6 +51,7 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "PoolFull",
+    "PoolGroup",
     "PoolTimeout",
     "Row",
     "RowsClosed",

@@ -16,7 +16,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _explain, _steps, _upkeep
-from ._core import Lane, Slot
+from ._core import Budget, Lane, Slot
 from ._pool import C, Forever, LeaseBase, PoolBase, reference
 from ._sockets import Farewell
 from ._waiters import Home, TaskWaiter
@@ -182,6 +182,9 @@ class AsyncPool(PoolBase[C]):
     """
 
     _asynchronous = True
+    _lane: Lane | None  # of the loop that last asked
+    _jobs: set[asyncio.Task[None]]
+    _timer: _upkeep.LoopTimer
 
     @overload
     def __init__(
@@ -213,9 +216,6 @@ class AsyncPool(PoolBase[C]):
     ) -> None:
         """Understand target and options; open nothing."""
         super().__init__(target, listener, clock, **options)
-        self._lane: Lane | None = None  # of the loop that last asked
-        self._jobs: set[asyncio.Task[None]] = set()
-        self._timer: _upkeep.LoopTimer = _upkeep.LoopTimer(self)
 
     # ── acquire and release ─────────────────────────────────────────────────────────────────────
 
@@ -426,8 +426,8 @@ class AsyncPool(PoolBase[C]):
     def _nudge_upkeep(self) -> None:
         self._timer.wake()
 
-    def _forked(self) -> None:
-        super()._forked()
+    def _start_anew(self, budget: Budget | None) -> None:
+        super()._start_anew(budget)
         self._lane = None
         self._jobs = set()
         self._timer = _upkeep.LoopTimer(self)

@@ -7,18 +7,19 @@ file and line.
 from __future__ import annotations
 
 import dis
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from sys import _getframe
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
+from ._core import NEVER
 from .durations import format_duration
 from .errors import Phase
 from .options import scrub
 
 if TYPE_CHECKING:
-    from ._core import Core
+    from ._core import Core, Slot
 
 SHOWN_HOLDERS = 3
 
@@ -65,7 +66,7 @@ def claims(core: Core, actor: Hashable, root: FrameType | None) -> frozenset[Has
         frames[id(frame)] = frame
         frame = None if frame is root else frame.f_back
     owners: set[Hashable] = set()
-    for slot in tuple(core.slots):
+    for slot in core.obstacles():
         if not slot.held:
             return frozenset()
         if slot.scoped:
@@ -89,11 +90,11 @@ def _enters(code: CodeType, instruction: int) -> bool:
     return name in _ENTRANCES or (name == "COPY" and next(after, "") == "LOAD_SPECIAL")
 
 
-def holders(core: Core, now: float) -> list[Holder]:
-    """Who holds a connection, the longest hold first. Looks at the slots without the lock."""
+def holders(slots: Iterable[Slot], now: float) -> list[Holder]:
+    """Who holds one of these connections, the longest hold first. Looks at the slots without the lock."""
     held = [
         Holder(slot.id, site(slot.code, slot.instruction), max(now - slot.since, 0.0))
-        for slot in tuple(core.slots)
+        for slot in slots
         if slot.held
     ]
     return sorted(held, key=lambda holder: -holder.held)
@@ -106,12 +107,15 @@ def counts(core: Core) -> str:
         f"[open {stats.open_connections} of {stats.max_open_connections or 'any'}, in use {stats.in_use}, "
         f"idle {stats.idle}, connecting {stats.connecting}, waiting {stats.waiting}"
     )
-    return text + (f", closing {stats.closing}]" if stats.closing else "]")
+    if stats.closing:
+        text += f", closing {stats.closing}"
+    budget = core.budget
+    return text + ("]" if budget.limit == NEVER else f"; open {budget.taken} of {budget.limit} in the group]")
 
 
 def phase(core: Core) -> Phase:
     """What a caller in the queue is really waiting for."""
-    return "wait" if any(slot.held for slot in tuple(core.slots)) else "connect"
+    return "wait" if any(slot.held for slot in (*core.slots, *core.obstacles())) else "connect"
 
 
 def timed_out(name: str, core: Core, during: Phase, waited: float, now: float) -> str:
@@ -127,8 +131,8 @@ def timed_out(name: str, core: Core, during: Phase, waited: float, now: float) -
 
 
 def oldest(core: Core, now: float) -> str:
-    """The oldest holders, as the tail of a message."""
-    held = holders(core, now)
+    """The oldest holders of what this pool's callers wait for, as the tail of a message."""
+    held = holders(core.obstacles() or tuple(core.slots), now)
     if not held:
         return ""
     more = f" and {len(held) - SHOWN_HOLDERS} more" if len(held) > SHOWN_HOLDERS else ""

@@ -9,7 +9,7 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _explain, _fork, _steps
-from ._core import Core, Slot, State
+from ._core import Budget, Core, Slot, State
 from ._deadline import current_deadline
 from ._explain import Holder
 from .connector import Hooks
@@ -142,9 +142,14 @@ class PoolBase(Generic[C]):
         self._check(self._options)
         self._listener = listener
         self._clock = clock
-        self._core = Core(self._options, eventful=listener is not None)
+        self._start_anew(None)
         self._adopt(stacklevel=4)
         _fork.register(self)
+
+    def _start_anew(self, budget: Budget | None) -> None:
+        """Begin with nothing open, within a budget that other pools share if there is one."""
+        self._core = Core(self._options, eventful=self._listener is not None, budget=budget)
+        self._core.home = weakref.ref(self)
 
     def _check(self, options: Options) -> None:
         """Refuse what this connector cannot do."""
@@ -188,7 +193,7 @@ class PoolBase(Generic[C]):
 
     def holders(self) -> list[Holder]:
         """List who holds a connection and where it was acquired, the longest hold first."""
-        return _explain.holders(self._core, self._clock())
+        return _explain.holders(tuple(self._core.slots), self._clock())
 
     def resize(self, **options: Unpack[OptionsDict]) -> None:
         """Change any option of the running pool.
@@ -275,7 +280,7 @@ class PoolBase(Generic[C]):
             slot.expires_at = -Forever
             if slot.connection is not None:
                 _fork.sever(self._fileno(slot))
-        self._core = Core(self._options, eventful=self._listener is not None)
+        self._start_anew(parent.budget.renewed())
         self._core.closed = parent.closed
         self._core.calm = not parent.closed
 

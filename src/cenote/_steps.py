@@ -335,6 +335,11 @@ def keepalive(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
             _under_lock(pool, core.unanswered, slot)
 
 
+def shut_now(pool: PoolBase[Any]) -> None:
+    """Begin to close the pool, and do not wait."""
+    _under_lock(pool, pool._core.shut, None)
+
+
 def shut(pool: PoolBase[Any], ender: Waiter, seconds: float) -> Steps[None]:
     """Close the pool: idle ones now, leases as they come back, and after `seconds` cut off."""
     deadline = pool._clock() + seconds
@@ -394,6 +399,9 @@ def carry_out(pool: PoolBase[Any], todo: Todo) -> None:
             pool._wake_upkeep()
         elif act is Act.CUT:
             terminate(pool, subject)
+        elif act is Act.RELAY:
+            core, rest = subject
+            carry_out(core.home(), rest)
         elif act in _JOBS:
             pool._spawn(_JOBS[act], subject)
         else:

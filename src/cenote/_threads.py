@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
-from ._core import Slot
+from ._core import Budget, Lane, Slot
 from ._pool import C, LeaseBase, PoolBase
 from ._sockets import Farewell
 from ._waiters import ThreadWaiter
@@ -122,6 +122,7 @@ class Pool(PoolBase[C]):
     """
 
     _asynchronous = False
+    _lane: Lane
 
     @overload
     def __init__(
@@ -153,7 +154,6 @@ class Pool(PoolBase[C]):
     ) -> None:
         """Understand target and options; open nothing."""
         super().__init__(target, listener, clock, **options)
-        self._lane = self._core.lane(None)
 
     # ── acquire and release ─────────────────────────────────────────────────────────────────────
 
@@ -298,6 +298,6 @@ class Pool(PoolBase[C]):
     def _nudge_upkeep(self) -> None:
         _upkeep.nudge()
 
-    def _forked(self) -> None:
-        super()._forked()
+    def _start_anew(self, budget: Budget | None) -> None:
+        super()._start_anew(budget)
         self._lane = self._core.lane(None)

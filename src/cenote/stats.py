@@ -139,3 +139,21 @@ class Stats:
     hold_time: Histogram
     """From acquire to release; holds below 50 µs are counted in one range and not timed."""
     connect_time: Histogram
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupStats:
+    """One look at a group of pools. The places are counted at one moment, the pools one after the other."""
+
+    max_open_connections: int
+    """The limit for all pools together, `max_total`."""
+    open_connections: int
+    """In use, idle and connecting together, in all pools."""
+    closing: int
+    """Connections whose goodbye the server has not answered yet; they still count against the limit."""
+    in_use: int
+    idle: int
+    waiting: int
+    """Callers in all queues now."""
+    pools: tuple[tuple[str, Stats], ...]
+    """Each pool's name and its own statistics."""

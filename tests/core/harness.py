@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from cenote._core import Act, Core, Lane, Slot, Todo, Waiter
+from cenote._core import Act, Budget, Core, Lane, Slot, Todo, Waiter
 from cenote.events import Event
 from cenote.options import Options
 from cenote.stats import Stats
@@ -65,10 +65,12 @@ class Face:
         core: type[Core] = Core,
         random: Callable[[], float] = lambda: JITTER,
         eventful: bool = False,
+        budget: Budget | None = None,
         **options: Any,
     ) -> None:
         self.options = Options.of(**options)
-        self.core = core(self.options, random=random, eventful=eventful)
+        self.core = core(self.options, random=random, eventful=eventful, budget=budget)
+        self.core.home = lambda: self
         self.now = START
         self.dials: list[Slot] = []
         self.goodbyes: list[Slot] = []
@@ -95,8 +97,15 @@ class Face:
         """Make a transition under the lock, and sort what it leaves to do."""
         with self.core.lock:
             todo = transition(*args, self.now, **options)
+        self.sort(todo)
+
+    def sort(self, todo: Todo) -> None:
+        """Put what is to be done into its lists."""
         for act, subject in todo:
-            if act is Act.WAKE:
+            if act is Act.RELAY:
+                core, rest = subject
+                core.home().sort(rest)
+            elif act is Act.WAKE:
                 subject.wake()
             elif act is Act.UPKEEP:
                 self.upkeep_calls += 1

@@ -144,3 +144,30 @@ def test_a_closed_pool_may_be_resized_and_stays_closed() -> None:
     face.run(face.core.shut, None)
     face.resize(max_open=5, min_idle=3)
     assert face.dials == []
+
+
+def test_what_is_idle_can_be_closed_and_the_pool_goes_on() -> None:
+    face = Face(max_open=3)
+    held = [face.acquire() for _ in range(3)]
+    face.release(*held[:2])
+    face.run(face.core.close_idle)
+    assert face.goodbyes == held[:2]
+    assert held[2].state is State.OPEN
+    face.farewelled()
+    assert face.acquire().state is State.OPEN
+
+
+def test_to_close_what_is_idle_ends_the_calm_before_it_looks() -> None:
+    face = Face(max_open=2)
+    slots = [face.acquire(), face.acquire()]
+    looks: list[bool | None] = []
+
+    class Shelf(dict[object, object]):
+        def __len__(self) -> int:
+            if not looks:
+                looks.append(face.core.put(slots[0], face.now))
+            return super().__len__()
+
+    face.lane().idle = Shelf()  # type: ignore[assignment]
+    face.run(face.core.close_idle)
+    assert looks == [False]

@@ -4,9 +4,9 @@ Everything that changes a pool is in this package. A transition takes `now` (mon
 changes the state and returns a `Todo`: whom to wake, what to dial, close or ping. The face
 carries it out without the lock and reports back by the next transition.
 
-Read in this order: `state` (the records), `ledger` (the state and the single steps on it),
-`settle` (the invariants and the one place that restores them), `core` (acquire, release, dials:
-what a face calls), `upkeep` (what is due with time).
+Read in this order: `state` (the records), `budget` (the places that several pools share), `ledger`
+(the state and the single steps on it), `settle` (the invariants and the one place that restores
+them), `core` (acquire, release, dials: what a face calls), `upkeep` (what is due with time).
 
 The states of a slot and the legal moves::
 
@@ -34,7 +34,8 @@ while an idle slot would serve it, never more slots than the limit, no surplus i
 dials as are wanted and allowed. Capacity that is freed in any way thus always wakes a waiter.
 """
 
+from .budget import Budget
 from .core import Core
 from .state import NEVER, Act, Lane, Refusal, Slot, State, Todo, Waiter
 
-__all__ = ["NEVER", "Act", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]
+__all__ = ["NEVER", "Act", "Budget", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]

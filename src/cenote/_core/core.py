@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from itertools import takewhile
 
 from ..options import Options
+from .budget import Budget
 from .ledger import SHORT_HOLD
 from .state import Act, Lane, Slot, State, Todo, Waiter
 from .upkeep import Upkeep
@@ -23,10 +24,22 @@ class Core(Upkeep):
     __slots__ = ()
 
     def __init__(
-        self, options: Options, *, random: Callable[[], float] = _random.random, eventful: bool = False
+        self,
+        options: Options,
+        *,
+        random: Callable[[], float] = _random.random,
+        eventful: bool = False,
+        budget: Budget | None = None,
     ) -> None:
-        """Start with nothing open. `random` gives the jitter, `eventful` asks for events in each Todo."""
-        super().__init__(options, random=random, eventful=eventful)
+        """Start with nothing open.
+
+        Args:
+            options: those of the pool.
+            random: gives the jitter.
+            eventful: whether each Todo is to tell of events.
+            budget: shared with other pools; one of its own, without a limit, if None.
+        """
+        super().__init__(options, random=random, eventful=eventful, budget=budget)
 
     # ── the hit path, without the lock ──────────────────────────────────────────────────────────
 
@@ -168,7 +181,7 @@ class Core(Upkeep):
         if not ahead:
             self.tickets += 1
             waiter.ticket = self.tickets
-            waiter.surplus = self.in_use() + self.queued >= self.limit
+            waiter.surplus = self.queued >= self._free()
             self.wait_count += waiter.surplus
         waiter.lane.waiters[waiter] = None
         self.queued += 1
@@ -186,7 +199,22 @@ class Core(Upkeep):
 
     def _full(self) -> bool:
         """Whether the queue, beyond those whom free places will serve, has no room for one more."""
-        return self.in_use() + self.overdue + self.queued - self.limit >= self.queue_limit
+        return self.queued + self.overdue - self._free() >= self.queue_limit
+
+    def _free(self) -> float:
+        """Places in nobody's hands."""
+        return min(self.limit - self.in_use(), self.budget.free())
+
+    def obstacles(self) -> list[Slot]:
+        """The slots of which one must come back before a caller can go on; none if there is room.
+
+        Needs no lock: it looks at copies.
+        """
+        if len(self.slots) >= self.limit:
+            return list(self.slots)
+        if self.budget.taken >= self.budget.limit:
+            return [slot for core in tuple(self.budget.holders) for slot in tuple(core.slots)]
+        return []
 
     def _holds_all(self, stack: frozenset[Hashable], *, scoped: bool) -> bool:
         """Whether every place is in use by frames on the caller's own stack, which cannot go on without it.
@@ -194,8 +222,9 @@ class Core(Upkeep):
         A lease of `acquire()` may have been handed on, so only with blocks (`scoped`) prove it at
         once; for the others the caller's deadline comes first.
         """
-        return len(self.slots) >= self.limit and all(
-            slot.held and slot.owner in stack and (slot.scoped or not scoped) for slot in self.slots
+        obstacles = self.obstacles()
+        return bool(obstacles) and all(
+            slot.held and slot.owner in stack and (slot.scoped or not scoped) for slot in obstacles
         )
 
     # ── release ─────────────────────────────────────────────────────────────────────────────────
@@ -297,6 +326,13 @@ class Core(Upkeep):
             for slot in self.slots:
                 if slot.state is State.OPEN:
                     self._set_age(slot)
+        self.replan = True
+        return self.settle(now)
+
+    def close_idle(self, now: float) -> Todo:
+        """Close what is idle now; the pool goes on."""
+        self.calm = False  # before we look at the idle slots; see the package
+        self._close_coldest(self.idle(), "max_idle", now, list(self.lanes.values()))
         self.replan = True
         return self.settle(now)
 

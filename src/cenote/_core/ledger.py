@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from heapq import heapify, heappush
 from itertools import islice
-from threading import Lock
+from typing import Any
 
 from ..events import Event, Kind
 from ..options import Options
 from ..stats import Recorder, Stats
+from .budget import Budget
 from .state import NEVER, Act, Lane, Slot, State, Todo, Waiter
 
 SHORT_HOLD = 5e-5
@@ -33,6 +34,7 @@ class Ledger:
     # Slots, since the hit path reads them: an instance dict of so many names is slower.
     __slots__ = (
         "ages",
+        "budget",
         "calm",
         "calm_limit",
         "closed",
@@ -49,6 +51,7 @@ class Ledger:
         "failures",
         "generation",
         "hold_time",
+        "home",
         "idle_limit",
         "idle_time",
         "ids",
@@ -86,9 +89,13 @@ class Ledger:
         "warn_held",
     )
 
-    def __init__(self, options: Options, *, random: Callable[[], float], eventful: bool) -> None:
+    def __init__(
+        self, options: Options, *, random: Callable[[], float], eventful: bool, budget: Budget | None = None
+    ) -> None:
         """Start with nothing open."""
-        self.lock = Lock()
+        self.budget = budget or Budget()
+        self.lock = self.budget.lock
+        self.home: Callable[[], Any] = type(None)  # the face's own: gives its pool, None if that is gone
         self.random = random
         self.eventful = eventful
         self.todo: Todo = []
@@ -189,14 +196,6 @@ class Ledger:
         self.closed_for[reason] = self.closed_for.get(reason, 0) + 1
         self._note("closing", now, slot, reason)
         self.todo.append((Act.CLOSE, slot))
-
-    def _remove(self, slot: Slot) -> None:
-        """Free the place of a slot."""
-        slot.state = State.GONE
-        slot.expires_at = -NEVER
-        slot.lane.open -= 1
-        del self.slots[slot]
-        self.past_uses += slot.uses
 
     def _doubt(self, slot: Slot, now: float) -> None:
         """Raise the generation after a death, once for all connections that were open at that time."""

@@ -27,6 +27,11 @@ class Settling(Ledger):
                 self._close_coldest(self.idle() - self.idle_limit, "max_idle", now, list(self.lanes.values()))
             if self.queued or self.min_idle:
                 self._grow(now)
+        self.budget.balance(self, now)
+        return self.finish(now)
+
+    def finish(self, now: float) -> Todo:
+        """Say what holds until the next transition, and hand out what is to be done."""
         self._note_mood()
         if self.replan:
             self.replan = False
@@ -64,12 +69,15 @@ class Settling(Ledger):
 
     def _note_mood(self) -> None:
         """Say which short ways are open until the next transition."""
-        self.calm = not (self.queued or self.closed or self.dropped or len(self.slots) > self.calm_limit)
+        tight = self.budget.tight
+        self.calm = not (
+            self.queued or self.closed or self.dropped or tight or len(self.slots) > self.calm_limit
+        )
         self.saturated = (
             len(self.slots) == self.limit
             and len(self.lanes) == 1
             and self.queue_limit == NEVER
-            and not (self.closed or self.dropped or self.eventful)
+            and not (self.closed or self.dropped or self.eventful or tight)
         )
 
     # ── waiters ─────────────────────────────────────────────────────────────────────────────────
@@ -78,11 +86,12 @@ class Settling(Ledger):
         """Give idle slots to waiters, the oldest first."""
         for lane in self.lanes.values():
             while lane.idle and lane.waiters:
-                if len(self.lanes) > 1 and self._owes_place(lane):
-                    self._close_coldest(1, "moved", now, [lane])
-                    continue
                 waiter = next(iter(lane.waiters))
-                if not waiter.accepts():  # cancelled a moment ago, its task has not run yet
+                if (len(self.lanes) > 1 and self._owes_place(lane)) or (
+                    self.budget.tight and self.budget.owes(self, waiter.queued_at)
+                ):
+                    self._close_coldest(1, "moved", now, [lane])
+                elif not waiter.accepts():  # cancelled a moment ago, its task has not run yet
                     self._unqueue(waiter, now)
                 elif slot := self._pop(lane, now):
                     self._unqueue(waiter, now)
@@ -135,25 +144,42 @@ class Settling(Ledger):
         """Start as many dials as waiters and min_idle want, the limits allow and backoff permits."""
         if len(self.slots) >= self.limit and len(self.lanes) == 1:
             return
-        parallel = 1 if self.failures else self.max_connecting
-        while len(self.connecting) < parallel:
-            lane = self._wants_dial()
-            if lane is None:
-                return
-            if len(self.slots) >= self.limit:
-                # Idle connections can only be in a waiter's way here if they are another lane's.
-                if self.closing < self.queued:
-                    self._close_coldest(1, "moved", now, list(self.lanes.values()))
-                return
-            if now < self.retry_at:
-                self.replan = True  # upkeep has to be there when the pause is over
-                return
+        while (lane := self._next_dial(now)) is not None and self.budget.has_room():
             self._dial(lane, now)
+
+    def _remove(self, slot: Slot) -> None:
+        """Free the place of a slot."""
+        slot.state = State.GONE
+        slot.expires_at = -NEVER
+        slot.lane.open -= 1
+        del self.slots[slot]
+        self.budget.give_back(self)
+        self.past_uses += slot.uses
+
+    def _next_dial(self, now: float) -> Lane | None:
+        """Where the pool's own limits and backoff allow one more dial that is wanted."""
+        lane = self._wants_dial() if len(self.connecting) < self._parallel() else None
+        if lane is None:
+            return None
+        if len(self.slots) >= self.limit:
+            # Idle connections can only be in a waiter's way here if they are another lane's.
+            if self.closing < self.queued:
+                self._close_coldest(1, "moved", now, list(self.lanes.values()))
+            return None
+        if now < self.retry_at:
+            self.replan = True  # upkeep has to be there when the pause is over
+            return None
+        return lane
+
+    def _parallel(self) -> int:
+        """How many dials may be under way at once."""
+        return 1 if self.failures else self.max_connecting
 
     def _dial(self, lane: Lane, now: float) -> None:
         self.ids += 1
         slot = Slot(self.ids, lane, self.generation, now)
         self.slots[slot] = self.connecting[slot] = None
+        self.budget.take(self)
         lane.open += 1
         lane.dialing += 1
         self._note("connecting", now, slot)
@@ -171,7 +197,40 @@ class Settling(Ledger):
 
     def _refill(self) -> float:
         """How many more dials min_idle wants; not positive when there are enough."""
-        if not self.min_idle:
+        if not self.min_idle or not self.budget.has_room():
             return 0
         spare = self.idle() + len(self.connecting) - self.queued
         return min(self.min_idle - spare, self.max_open - len(self.slots), NEVER)
+
+    # ── what the other pools of a group ask ─────────────────────────────────────────────────────
+
+    def lacking(self, now: float) -> float:
+        """Dials that waiters want and that nothing but the budget stands against."""
+        if self.closed or now < self.retry_at:
+            return 0
+        wanted = sum(max(len(lane.waiters) - lane.dialing, 0) for lane in self.lanes.values())
+        return max(min(wanted, self._parallel() - len(self.connecting), self.limit - len(self.slots)), 0)
+
+    def dial_next(self, now: float) -> None:
+        """Dial for the waiter who is first of those that lack a place."""
+        lane = self._next_dial(now)
+        if lane is not None:  # it is not its turn if the other pool's clock was read a moment before its own
+            self._dial(lane, now)
+
+    def oldest_asked_at(self) -> float:
+        """When the caller joined the queue who has waited longest."""
+        return min(
+            (next(iter(lane.waiters)).queued_at for lane in self.lanes.values() if lane.waiters),
+            default=NEVER,
+        )
+
+    def coldest(self, count: float) -> list[Slot]:
+        """The idle slots longest on the shelf, of each lane as many as `count`."""
+        return [slot for lane in self.lanes.values() for slot in self._coldest(lane, int(count))]
+
+    def evict(self, slot: Slot, now: float) -> bool:
+        """Close an idle slot since its place is needed elsewhere; false if it was taken in this moment."""
+        if slot.lane.idle.pop(slot, None) is None:
+            return False
+        self._close(slot, "moved", now)
+        return True

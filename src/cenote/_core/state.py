@@ -158,7 +158,8 @@ class Act(enum.Enum):
     LONG = enum.auto()  # tell of a lease held for longer than warn_held
     TELL = enum.auto()  # an event to the listener
     UPKEEP = enum.auto()  # something is due earlier than upkeep has planned
+    RELAY = enum.auto()  # what is to be done for another pool of the group: its core, its Todo
 
 
 Todo = list[tuple[Act, Any]]
-"""Acts and their subjects (a waiter, a slot, an event, nothing), in order. None of them waits."""
+"""Acts and their subjects (a waiter, a slot, an event, a core, nothing), in order. None of them waits."""

@@ -60,7 +60,9 @@ class Upkeep(Settling):
         times = [slot.since + patience for slot in self.connecting]
         if self.dropped:
             times.append(now)
-        if self.failures and not self.connecting and len(self.slots) < self.limit and self._wants_dial():
+        # One that only lacks a place of the group is not waiting for a time.
+        able = len(self.slots) < self.limit and self not in self.budget.short
+        if self.failures and able and not self.connecting and self._wants_dial():
             times.append(self.retry_at)
         if self.slots:
             times += [self._idle_due(now), max(self.keepalive_at, now) if self.keepalive < NEVER else NEVER]

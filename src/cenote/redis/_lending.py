@@ -16,7 +16,7 @@ from typing import Any
 import redis
 
 from .. import _steps
-from .._core import Core, Slot, State, Todo
+from .._core import Core, Slot, State
 from .._pool import PoolBase
 from ._watch import StandIn
 
@@ -74,15 +74,7 @@ def connections(core: Core, *, in_use: bool) -> Iterator[Any]:
 
 def close_idle(pool: PoolBase[Any]) -> None:
     """Close what is idle now."""
-    core = pool._core
-
-    def empty(now: float) -> Todo:
-        core.calm = False  # before settle looks at the idle slots; see the package
-        core._close_coldest(core.idle(), "max_idle", now, list(core.lanes.values()))
-        core.replan = True
-        return core.settle(now)
-
-    _steps._under_lock(pool, empty)
+    _steps._under_lock(pool, pool._core.close_idle)
 
 
 def cut_off(pool: PoolBase[Any]) -> None:
