@@ -51,7 +51,7 @@ def measure(cases: Sequence[Case], settings: Settings) -> tuple[dict[str, list[M
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    described = "\n".join(f"  {case.key:16}{case.title}" for case in CASES)
+    described = "\n".join(f"  {case.key:20}{case.title}" for case in CASES)
     command = argparse.ArgumentParser(
         prog="python -m benches",
         description=f"Measure cenote beside its peers, in ratios.\n\ncases:\n{described}",

@@ -8,16 +8,21 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
 import pytest
+import redis
 from pymysql.cursors import Cursor
 
-from tests.conftest import MakeMariaDB, MakePostgres
+from tests.conftest import MakeMariaDB, MakePostgres, MakeRedis
 from tests.servers.home import ServerError, free_port
-from tests.servers.mariadb import PASSWORDS, MariaDBServer, StopMode
+from tests.servers.mariadb import PASSWORDS, MariaDBServer
 from tests.servers.postgres import PostgresServer
+from tests.servers.process import StopMode
+from tests.servers.redis import TLS, RedisServer
+from tests.tcp.server import make_certificate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -126,21 +131,18 @@ def test_a_closed_server_leaves_nothing_behind(make_postgres: MakePostgres) -> N
     assert not server.socket_dir.exists()
 
 
+PROGRAM = """
+from tests.servers.{0} import {1}
+server = {1}()
+server.start()
+print({2}, flush=True)
+input()
+"""
+POSTMASTER = "(server.socket_dir / 'data' / 'postmaster.pid').read_text().split()[0]"
 PROGRAMS = {
-    "postgres": (
-        "from tests.servers.postgres import PostgresServer\n"
-        "server = PostgresServer()\n"
-        "server.start()\n"
-        "print((server.socket_dir / 'data' / 'postmaster.pid').read_text().split()[0], flush=True)\n"
-        "input()\n"
-    ),
-    "mariadb": (
-        "from tests.servers.mariadb import MariaDBServer\n"
-        "server = MariaDBServer()\n"
-        "server.start()\n"
-        "print(server.pid, flush=True)\n"
-        "input()\n"
-    ),
+    "postgres": PROGRAM.format("postgres", "PostgresServer", POSTMASTER),
+    "mariadb": PROGRAM.format("mariadb", "MariaDBServer", "server.pid"),
+    "redis": PROGRAM.format("redis", "RedisServer", "server.pid"),
 }
 
 
@@ -297,3 +299,101 @@ def test_a_closed_mariadb_leaves_nothing_behind(make_mariadb: MakeMariaDB) -> No
 def test_a_mariadb_that_fails_to_start_shows_its_log(make_mariadb: MakeMariaDB) -> None:
     with pytest.raises(ServerError, match="no_such_setting"):
         make_mariadb(settings={"no_such_setting": 1})
+
+
+def client(url: str, **options: Any) -> redis.Redis:
+    """Connect to a Redis at once, and never again."""
+    once = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    return redis.Redis.from_url(url, retry=once, single_connection_client=True, **options)
+
+
+def test_a_started_redis_accepts_connections_on_its_port_and_its_socket(redis_server: RedisServer) -> None:
+    for url in (redis_server.url(), redis_server.url("unix")):
+        with client(url) as connection:
+            assert connection.ping()
+
+
+def test_a_redis_refuses_a_wrong_password_on_its_port_and_on_its_socket(redis_server: RedisServer) -> None:
+    for scheme in ("redis", "unix"):
+        with pytest.raises(redis.AuthenticationError, match="invalid username-password"):
+            client(redis_server.url(scheme, password="wrong"))
+
+
+def test_a_redis_has_several_databases_and_nobody_else_s_data(make_redis: MakeRedis) -> None:
+    one, two = make_redis(), make_redis()
+    assert one.port != two.port
+    with client(one.url(database=1)) as connection:
+        connection.set("mine", 1)
+    for url in (one.url(), two.url(database=1)):
+        with client(url) as connection:
+            assert connection.get("mine") is None
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_of_redis_kills_connections_keeps_the_port_and_forgets_the_data(
+    own_redis: RedisServer, mode: StopMode
+) -> None:
+    port, pid = own_redis.port, own_redis.pid
+    with client(own_redis.url()) as connection:
+        connection.set("kept", "no")
+        own_redis.restart(mode)
+        with pytest.raises(redis.ConnectionError):
+            connection.ping()
+    assert own_redis.port == port
+    assert own_redis.pid != pid
+    with own_redis.admin() as admin:
+        assert admin.get("kept") is None
+
+
+def test_a_stopped_redis_refuses_connections_and_starts_again(own_redis: RedisServer) -> None:
+    own_redis.kill()
+    assert not own_redis.running
+    with pytest.raises(redis.ConnectionError, match="refused"):
+        client(own_redis.url())
+    own_redis.start()
+    with client(own_redis.url()) as connection:
+        assert connection.ping()
+
+
+def test_killed_connections_of_redis_are_counted_and_gone(own_redis: RedisServer) -> None:
+    doomed = client(own_redis.url(), client_name="doomed")
+    with client(own_redis.url(), client_name="spared") as spared, own_redis.admin() as admin:
+        assert own_redis.count_connections() == 2
+        assert own_redis.kill_connections("doomed") == 1
+        assert own_redis.count_connections() == own_redis.count_connections("spared") == 1
+        with pytest.raises(redis.ConnectionError):
+            doomed.ping()
+        assert spared.ping()
+        assert admin.ping()  # the test's own is neither counted nor killed
+    doomed.close()
+    own_redis.wait_for_connections(0)
+
+
+def test_settings_of_redis_hold_from_the_start_and_can_be_changed(make_redis: MakeRedis) -> None:
+    server = make_redis(settings={"maxclients": 7})
+    with server.admin() as admin:
+        assert admin.config_get("maxclients") == {"maxclients": "7"}
+    server.set(maxclients=9)
+    server.restart()
+    with server.admin() as admin:
+        assert admin.config_get("maxclients") == {"maxclients": "9"}
+
+
+def test_a_redis_with_tls_speaks_nothing_else_on_its_port(make_redis: MakeRedis, tmp_path: Path) -> None:
+    server = make_redis(tls=TLS(*make_certificate(tmp_path)))
+    with client(server.url("rediss"), ssl_ca_certs=str(tmp_path / "certificate.pem")) as connection:
+        assert connection.ping()
+    with pytest.raises(redis.ConnectionError):
+        client(server.url())
+
+
+def test_a_closed_redis_leaves_nothing_behind(make_redis: MakeRedis) -> None:
+    server = make_redis()
+    for _ in range(2):
+        server.close()
+    assert not server.directory.exists()
+
+
+def test_a_redis_that_fails_to_start_shows_its_log(make_redis: MakeRedis) -> None:
+    with pytest.raises(ServerError, match="no-such-setting"):
+        make_redis(settings={"no-such-setting": 1})

@@ -8,6 +8,7 @@ from benches.cases import (
     redis_tasks,
     redis_threads,
     size,
+    sockets,
     streaming,
     tasks_crowd,
     tasks_insert,
@@ -31,4 +32,5 @@ CASES: tuple[Case, ...] = (
     *streaming.CASES,
     *redis_threads.CASES,
     *redis_tasks.CASES,
+    *sockets.CASES,
 )

@@ -176,15 +176,24 @@ class LineServer:
                     end.sendall(line[: len(line) // 2])
                 elif line.startswith(b"bye") or (self._hangs_up is not None and self._hangs_up()):
                     self._forget(end)
-                    if isinstance(end, ssl.SSLSocket):
-                        end.sendall(line + b"\n")
-                        end.unwrap()
-                    else:
-                        end.send(line + b"\n", _MORE)
-                        end.shutdown(socket.SHUT_WR)
+                    _answer_and_close(end, line + b"\n")
                     return
                 elif not line.startswith(b"mute"):
                     end.sendall(line + b"\n")
+
+
+def _answer_and_close(end: socket.socket, answer: bytes) -> None:
+    """Send the answer, TLS's goodbye if there is TLS, and the end of the stream, all in one segment."""
+    if isinstance(end, ssl.SSLSocket):
+        if hasattr(socket, "TCP_CORK"):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # until the end of the stream
+        end.sendall(answer)
+        end.settimeout(0)
+        with suppress(ssl.SSLWantReadError):  # the goodbye was sent, and the client's is not waited for
+            end.unwrap()
+    else:
+        end.send(answer, _MORE)
+    end.shutdown(socket.SHUT_WR)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -4,24 +4,29 @@ It does so in two ways. Together with an answer: then the end is there when the 
 connections that nobody uses: for that all callers pause between two requests, so that no request can be under
 way when the end is sent; nobody can promise anything for one that crosses an end on the wire.
 
-Run it at length with ``python -m tests.tcp.soak``.
+Run it at length with ``python -m tests.tcp.soak``: by threads and by tasks, plain and with TLS.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import select
 import socket
+import ssl
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from cenote import AsyncPool, Pool
 from cenote.testing import SAFETY
-from tests.tcp.server import LineServer, ask, ask_async
+from tests.tcp.server import LineServer, ask, ask_async, make_certificate
 
 CONNECTIONS = 8
 ROUND = 2_000
@@ -36,6 +41,21 @@ class Report(NamedTuple):
     hung_up_with_an_answer: int
     hung_up_while_idle: int
     peak: int
+    connections: int
+
+
+class Secured(NamedTuple):
+    """How the server speaks TLS, and whom its clients trust."""
+
+    context: ssl.SSLContext
+    certificate: Path
+
+    @classmethod
+    def with_files(cls, key: Path, certificate: Path) -> Self:
+        """Load them."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        return cls(context, certificate)
 
 
 class Chance:
@@ -67,12 +87,23 @@ def hang_up_idle(pool: Any, server: LineServer, random: Random) -> int:
     server.hang_up(ends)
     for number in watched:
         poller = select.poll()
-        poller.register(number, select.POLLIN | select.POLLRDHUP)
+        poller.register(number, select.POLLRDHUP)  # the end alone: TLS may have something else to read
         assert poller.poll(SAFETY * 1000)
     return len(watched)
 
 
-def in_threads(requests: int, callers: int, seed: int, share: float = 0.01) -> Report:
+def serve(chance: Chance, tls: Secured | None) -> tuple[LineServer, str]:
+    """Start the server, and return it with the URL of a pool."""
+    if tls is None:
+        server = LineServer(hangs_up=chance)
+        return server, server.url
+    server = LineServer(hangs_up=chance, tls=tls.context)
+    return server, f"{server.url}?ssl_ca={tls.certificate}"
+
+
+def in_threads(
+    requests: int, callers: int, seed: int, share: float = 0.01, tls: Secured | None = None
+) -> Report:
     """Let threads do it."""
     chance, random, errors = Chance(seed, share), Random(seed), list[str]()
     right = [0] * callers
@@ -89,10 +120,8 @@ def in_threads(requests: int, callers: int, seed: int, share: float = 0.01) -> R
             barrier.wait()  # all have ended their round
             barrier.wait()  # the server has closed what it wanted to
 
-    with (
-        LineServer(hangs_up=chance) as server,
-        Pool(server.url, max_open=CONNECTIONS, timeout=SAFETY) as pool,
-    ):
+    server, url = serve(chance, tls)
+    with server, Pool(url, max_open=CONNECTIONS, timeout=SAFETY) as pool:
         rounds = sizes(requests)
         barrier = threading.Barrier(callers + 1)
         threads = [
@@ -107,10 +136,12 @@ def in_threads(requests: int, callers: int, seed: int, share: float = 0.01) -> R
             barrier.wait()
         for thread in threads:
             thread.join()
-        return Report(sum(right), errors, chance.count, idle, server.peak)
+        return Report(sum(right), errors, chance.count, idle, server.peak, server.accepted)
 
 
-async def in_tasks(requests: int, callers: int, seed: int, share: float = 0.01) -> Report:
+async def in_tasks(
+    requests: int, callers: int, seed: int, share: float = 0.01, tls: Secured | None = None
+) -> Report:
     """Let tasks do it."""
     chance, random, errors = Chance(seed, share), Random(seed), list[str]()
     right = idle = 0
@@ -125,12 +156,13 @@ async def in_tasks(requests: int, callers: int, seed: int, share: float = 0.01) 
             except Exception as error:  # noqa: BLE001 - any is one too many
                 errors.append(repr(error))
 
-    with LineServer(hangs_up=chance) as server:
-        async with AsyncPool(server.url, max_open=CONNECTIONS, timeout=SAFETY) as pool:
+    server, url = serve(chance, tls)
+    with server:
+        async with AsyncPool(url, max_open=CONNECTIONS, timeout=SAFETY) as pool:
             for size in sizes(requests):
                 await asyncio.gather(*(caller(number, size) for number in range(callers)))
                 idle += hang_up_idle(pool, server, random)
-        return Report(right, errors, chance.count, idle, server.peak)
+        return Report(right, errors, chance.count, idle, server.peak, server.accepted)
 
 
 def sizes(requests: int) -> list[int]:
@@ -139,26 +171,46 @@ def sizes(requests: int) -> list[int]:
     return [ROUND] * full + [rest] * bool(rest)
 
 
-def main(requests: int = 100_000) -> int:
-    """Run at length and print what came of it."""
-    runs: list[tuple[str, Callable[[], Report]]] = [
-        ("32 threads", lambda: in_threads(requests, 32, seed=1)),
-        ("1,000 tasks", lambda: asyncio.run(in_tasks(requests, 1_000, seed=2))),
-    ]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run at length and print what came of it; 1 if anything was not as it should be."""
+    command = argparse.ArgumentParser(
+        prog="python -m tests.tcp.soak", description="Many requests, no errors."
+    )
+    command.add_argument("--requests", type=int, default=100_000, metavar="N", help="in each run")
+    kinds = command.add_mutually_exclusive_group()
+    kinds.add_argument("--plain", action="store_true", help="without TLS only")
+    kinds.add_argument("--tls", action="store_true", help="with TLS only")
+    choices = command.parse_args(arguments)
     failed = False
-    for name, run in runs:
-        started = monotonic()
-        report = run()
-        failed |= bool(report.errors) or report.right != requests or report.peak > CONNECTIONS
-        print(  # noqa: T201 - a command prints
-            f"{name}: {report.right:,} of {requests:,} answered rightly, {len(report.errors)} errors; "
-            f"the server closed {report.hung_up_with_an_answer:,} with an answer and "
-            f"{report.hung_up_while_idle:,} while idle, and never had more than {report.peak}; "
-            f"{monotonic() - started:.1f} s"
-        )
-        for error in sorted(set(report.errors)):
-            print(f"  {error}")  # noqa: T201 - as above
+    with ExitStack() as stack:
+        securities: list[Secured | None] = [] if choices.tls else [None]
+        if not choices.plain:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            securities.append(Secured.with_files(*make_certificate(folder)))
+        for tls in securities:
+            for callers in (32, 1_000):
+                failed |= not show(choices.requests, callers, tls)
     return failed
+
+
+def show(requests: int, callers: int, tls: Secured | None) -> bool:
+    """Make one run, by threads if the callers are few, and print a line; say whether all was well."""
+    started = monotonic()
+    if callers < 1_000:
+        report = in_threads(requests, callers, seed=1, tls=tls)
+    else:
+        report = asyncio.run(in_tasks(requests, callers, seed=2, tls=tls))
+    print(  # noqa: T201 - a command prints
+        f"{callers:,} {'threads' if callers < 1_000 else 'tasks'}{' with TLS' if tls else ''}: "
+        f"{report.right:,} of {requests:,} requests answered rightly, {len(report.errors)} errors, "
+        f"{report.connections:,} connections made, {monotonic() - started:.1f} s; "
+        f"the server closed {report.hung_up_with_an_answer:,} with an answer and "
+        f"{report.hung_up_while_idle:,} while idle, and never had more than {report.peak}",
+        flush=True,
+    )
+    for error in sorted(set(report.errors)):
+        print(f"  {error}")  # noqa: T201 - as above
+    return not report.errors and report.right == requests and report.peak <= CONNECTIONS
 
 
 if __name__ == "__main__":
