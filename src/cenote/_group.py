@@ -130,9 +130,11 @@ class GroupBase(Generic[P]):
         """
         limit = self.max_total if max_total is None else _checked(max_total)
         Options.of(**{**self._options, **options})
+        pools = self.pools
+        for pool in pools:
+            pool._check(pool.options.replace(**options))
         with self._lock:
             self._options.update(options)
-            pools = list(self._pools.values())
         with self._budget.lock:
             self._budget.limit = limit
         for pool in pools:  # one would do for the limit

@@ -248,6 +248,16 @@ def test_resize_changes_the_limit_and_the_options_of_all_pools(servers: list[Lin
         assert group.pool("tcp://127.0.0.1:9").options.max_open == 7
 
 
+def test_an_option_that_one_of_the_pools_cannot_keep_changes_none(servers: list[LineServer]) -> None:
+    with PoolGroup(max_total=3) as group:
+        pools = [group.pool(target) for target in ("sqlite://", servers[0].url)]
+        with pytest.raises(ConfigError, match="keepalive"):
+            group.resize(max_total=1, keepalive="auto")
+        assert group.max_total == 3
+        assert {pool.options.keepalive for pool in pools} == {None}
+        assert group.pool(servers[1].url).options.keepalive is None
+
+
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────
 
 

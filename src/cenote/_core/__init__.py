@@ -16,7 +16,7 @@ The states of a slot and the legal moves::
     CONNECTING   GONE         dial_failed             the place is free, backoff begins
     OPEN idle    OPEN in use  take, request, settle   hit, slow hit, hand-off
     OPEN in use  OPEN idle    put, release            plain, or settled at once as above
-    OPEN idle    CLOSING      settle, tick, shut      surplus, expired, moved to another lane, closed
+    OPEN idle    CLOSING      settle, tick, shut      surplus, expired, moved to another lane or pool, closed
     OPEN idle    CLOSING      lost                    its event loop has seen the peer go
     OPEN in use  CLOSING      release, discard, bury  expired, broken, discarded, dropped, dead on acquire
     CLOSING      GONE         farewelled              the server said goodbye: only now its place is free
