@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING
 
 from ._core import NEVER
 from .durations import format_duration
-from .errors import Phase
+from .errors import (
+    ConfigError,
+    ConnectError,
+    Error,
+    Phase,
+    PoolClosed,
+    PoolFull,
+    PoolTimeout,
+    SelfDeadlock,
+)
 from .options import scrub
 
 if TYPE_CHECKING:
-    from ._core import Core, Slot
+    from ._core import Core, Slot, Waiter
 
 SHOWN_HOLDERS = 3
 
@@ -118,16 +127,36 @@ def phase(core: Core) -> Phase:
     return "wait" if any(slot.held for slot in (*core.slots, *core.obstacles())) else "connect"
 
 
-def timed_out(name: str, core: Core, during: Phase, waited: float, now: float) -> str:
-    """The whole diagnosis of a timeout."""
+def refused(name: str, core: Core, waiter: Waiter, now: float) -> Error:
+    """The error for a caller whom the core has refused."""
+    if waiter.refusal == "closed":
+        return PoolClosed(f"pool {name!r} is closed")
+    if waiter.refusal == "full":
+        why = "no connection is free and the queue has no room"
+        return PoolFull(f"pool {name!r}: {why} {counts(core)}{oldest(core, now)}")
+    if waiter.refusal == "deadlock":
+        why = "waiting for connections that only the caller holds"
+        return SelfDeadlock(f"pool {name!r}: {why} {counts(core)}{oldest(core, now)}")
+    assert waiter.cause is not None
+    if isinstance(waiter.cause, ConfigError):
+        return ConfigError(f"pool {name!r}: {waiter.cause}")
+    error = ConnectError(f"pool {name!r}: cannot connect: {describe(core, waiter.cause)} {counts(core)}")
+    error.__cause__ = waiter.cause
+    return error
+
+
+def timed_out(name: str, core: Core, during: Phase, started: float, now: float) -> PoolTimeout:
+    """The error for a caller whose deadline has passed, with the whole diagnosis."""
     what = {
         "wait": "every connection is in other hands",
         "connect": "no connection could be opened in time",
         "check": "an idle connection did not answer its check in time",
         "statement": "the statement took too long",
     }[during]
-    text = f"pool {name!r}: no connection after {format_duration(waited)}: {what} {counts(core)}"
-    return text + oldest(core, now) + last_error(core)
+    text = f"pool {name!r}: no connection after {format_duration(now - started)}: {what} {counts(core)}"
+    error = PoolTimeout(text + oldest(core, now) + last_error(core), during)
+    error.__cause__ = core.last_error
+    return error
 
 
 def oldest(core: Core, now: float) -> str:

@@ -9,24 +9,22 @@ Cancellation and errors are thrown in at the yield, so each undo stands beside i
 
 from __future__ import annotations
 
-import logging
-import warnings
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from . import _explain, _sockets
+from . import _explain, _report, _sockets
 from ._core import Act, Slot, Todo, Waiter
+from ._report import log
 from ._sockets import Sight
 from ._waiters import FIRST_WAIT
 from .connector import Hooks
-from .errors import ConfigError, ConnectError, Error, Phase, PoolClosed, PoolFull, PoolTimeout, SelfDeadlock
+from .errors import ConnectError, Error, Phase, PoolTimeout
 
 if TYPE_CHECKING:
     from ._pool import Hold, PoolBase
-    from .events import Event
 
 T = TypeVar("T")
 Step = Callable[[], Any]
@@ -34,8 +32,6 @@ Steps = Generator[Step, Any, T]
 
 EARLY = 0.002
 """Timers may go off so many seconds early: uvloop counts milliseconds from the start of its turn."""
-
-log = logging.getLogger("cenote")
 
 
 def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
@@ -191,7 +187,7 @@ def tidy(pool: PoolBase[Any], slot: Slot) -> Steps[bool]:
         open_ = hooks.in_transaction(connection) if hooks.in_transaction is not None else None
         if hooks.rollback is not None and open_ is not False:  # None: the driver cannot tell
             if open_:
-                _warn_rollback(pool, slot)
+                _report.warn_rollback(pool, slot)
             yield partial(pool._talk, hooks.rollback, slot, pool._options.connect_timeout)
         if pool._options.reset and hooks.reset is not None:
             yield partial(pool._talk, hooks.reset, slot, pool._options.connect_timeout)
@@ -303,7 +299,7 @@ def close(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     try:
         try:
             yield partial(pool._talk, pool._connector.close, slot, seconds)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged
             log.debug("pool %r: closing a connection failed", pool.name, exc_info=True)
             terminate(pool, slot)
         except BaseException:  # cancelled: half a goodbye leaves the server with a connection
@@ -406,8 +402,8 @@ def carry_out(pool: PoolBase[Any], todo: Todo) -> None:
             pool._spawn(_JOBS[act], subject)
         else:
             try:
-                _REPORTS[act](pool, subject)
-            except Exception:
+                _report.REPORTS[act](pool, subject)
+            except Exception:  # noqa: BLE001 - it is logged
                 # By a listener, or since warnings are errors: no reason to leave the rest undone.
                 log.exception("pool %r: could not report %s", pool.name, act.name)
 
@@ -415,62 +411,9 @@ def carry_out(pool: PoolBase[Any], todo: Todo) -> None:
 _JOBS = {Act.DIAL: dial, Act.CLOSE: close, Act.PING: keepalive}
 
 
-def _tell(pool: PoolBase[Any], event: Event) -> None:
-    if pool._listener is not None:
-        pool._listener(event)
-
-
-def _warn_leak(pool: PoolBase[Any], slot: Slot) -> None:
-    where = _explain.site(slot.code, slot.instruction)
-    text = f"pool {pool.name!r}: the lease acquired at {where} was dropped without release and is closed"
-    warnings.warn(text, ResourceWarning, stacklevel=2, source=pool)
-
-
-def _warn_rollback(pool: PoolBase[Any], slot: Slot) -> None:
-    where = _explain.site(slot.code, slot.instruction)
-    text = f"pool {pool.name!r}: rolled back the transaction left open by the lease acquired at {where}"
-    warnings.warn(text, RuntimeWarning, stacklevel=2)
-
-
-def _warn_held(pool: PoolBase[Any], slot: Slot) -> None:
-    where, held = _explain.site(slot.code, slot.instruction), pool._clock() - slot.since
-    log.warning("pool %r: the connection acquired at %s is held for %.1f s", pool.name, where, held)
-
-
-_REPORTS: dict[Act, Callable[[PoolBase[Any], Any], None]] = {
-    Act.TELL: _tell,
-    Act.LEAK: _warn_leak,
-    Act.LONG: _warn_held,
-}
-
-
 def _refuse(pool: PoolBase[Any], waiter: Waiter) -> NoReturn:
-    raise _refused(pool, waiter)
-
-
-def _refused(pool: PoolBase[Any], waiter: Waiter) -> Error:
-    core, name = pool._core, pool.name
-    counts = _explain.counts(core)
-    if waiter.refusal == "closed":
-        return PoolClosed(f"pool {name!r} is closed")
-    if waiter.refusal == "full":
-        oldest = _explain.oldest(core, pool._clock())
-        return PoolFull(f"pool {name!r}: no connection is free and the queue has no room {counts}{oldest}")
-    if waiter.refusal == "deadlock":
-        oldest = _explain.oldest(core, pool._clock())
-        return SelfDeadlock(
-            f"pool {name!r}: waiting for connections that only the caller holds {counts}{oldest}"
-        )
-    assert waiter.cause is not None
-    if isinstance(waiter.cause, ConfigError):
-        return ConfigError(f"pool {name!r}: {waiter.cause}")
-    error = ConnectError(f"pool {name!r}: cannot connect: {_explain.describe(core, waiter.cause)} {counts}")
-    error.__cause__ = waiter.cause
-    return error
+    raise _explain.refused(pool.name, pool._core, waiter, pool._clock())
 
 
 def _timed_out(pool: PoolBase[Any], during: Phase, started: float) -> PoolTimeout:
-    now = pool._clock()
-    error = PoolTimeout(_explain.timed_out(pool.name, pool._core, during, now - started, now), during)
-    error.__cause__ = pool._core.last_error
-    return error
+    return _explain.timed_out(pool.name, pool._core, during, started, pool._clock())

@@ -20,7 +20,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _sockets, _steps
+from . import _report, _sockets, _steps
 
 if TYPE_CHECKING:
     from ._pool import PoolBase
@@ -51,7 +51,7 @@ def _turn_safely(pool: PoolBase[Any]) -> float:
     try:
         return turn(pool)
     except Exception:  # noqa: BLE001 - it is logged
-        _steps.log.exception("pool %r: upkeep failed", pool.name)
+        _report.log.exception("pool %r: upkeep failed", pool.name)
         return AFTER_FAILURE
 
 
@@ -125,7 +125,7 @@ class Thread:
             try:
                 alarm.ring()
             except Exception:  # noqa: BLE001 - it is logged, and must not end the upkeep of all pools
-                _steps.log.exception("an alarm failed")
+                _report.log.exception("an alarm failed")
 
 
 class Bell(Protocol):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cenote import _crew, _steps, _upkeep
+from cenote import _crew, _report, _steps, _upkeep
 
 if TYPE_CHECKING:
     from cenote._core import Slot
@@ -94,7 +94,7 @@ class ThreadLimit:
             self._cancel(self._slot.connection)
             self._asked = True
         except Exception:  # noqa: BLE001 - whatever a driver raises here, the connection will be closed
-            _steps.log.debug("pool %r: could not cancel a statement", self._pool.name, exc_info=True)
+            _report.log.debug("pool %r: could not cancel a statement", self._pool.name, exc_info=True)
         self._gate.release()
 
     def end(self) -> Outcome:
@@ -152,7 +152,7 @@ class TaskLimit:
             await cancel(self._slot.connection)
             self._asked = True
         except Exception:  # noqa: BLE001 - whatever a driver raises here, the connection will be closed
-            _steps.log.debug("pool %r: could not cancel a statement", self._pool.name, exc_info=True)
+            _report.log.debug("pool %r: could not cancel a statement", self._pool.name, exc_info=True)
 
     async def end(self) -> Outcome:
         """Stop watching; if the server was asked, wait for that to be done, as long as the grace lasts."""
