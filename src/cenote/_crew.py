@@ -37,26 +37,30 @@ class Crew:
             self._jobs.put(job)
             return
         try:
-            threading.Thread(target=self._work, args=(job,), name="cenote-worker", daemon=True).start()
+            threading.Thread(target=self._work, name="cenote-worker", daemon=True).start()
         except RuntimeError:  # the interpreter is ending, or the system has no thread left
             job()
+        else:
+            self._jobs.put(job)  # as an argument the thread would keep it, and its pool, for life
 
-    def _work(self, job: Job) -> None:
-        while True:
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
             job()
             del job  # it refers to a pool, which must be free to go
             with self._lock:
                 self._idle += 1
-            while True:
-                try:
-                    job = self._jobs.get(timeout=IDLE_SECONDS)
-                    break
-                except Empty:
-                    with self._lock:
-                        # Otherwise somebody counts on this thread already, and its job is on the way.
-                        if self._idle:
-                            self._idle -= 1
-                            return
+
+    def _next(self) -> Job | None:
+        """Wait for a job; None if none has come for a while, and nobody counts on this thread."""
+        while True:
+            try:
+                return self._jobs.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    # Otherwise somebody counts on this thread already, and its job is on the way.
+                    if self._idle:
+                        self._idle -= 1
+                        return None
 
 
 _crew = Crew()

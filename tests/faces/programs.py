@@ -51,7 +51,7 @@ def silent(end: socket.socket) -> bool:
     except BlockingIOError:
         return True
     finally:
-        end.settimeout(20)
+        end.settimeout(60)
 
 
 def bye(connection: socket.socket) -> None:
@@ -96,6 +96,7 @@ def idle_and_out() -> None:
     assert peer.ends[1].recv(1) == b"q"
     assert pool.stats().idle == 2
     pool.close()
+    peer.close()
 
 
 def dropped_in_the_child() -> None:
@@ -115,12 +116,13 @@ def dropped_in_the_child() -> None:
     assert silent(peer.ends[0])
     leases[0].release()
     pool.close()
+    peer.close()
 
 
 def while_locked() -> None:
     """A lock that another thread of the parent holds does not hang the child, nor its upkeep."""
     peer = Peer()
-    pool = cenote.Pool(SocketConnector(peer), ping_after=0, connect_timeout="100ms")
+    pool = cenote.Pool(SocketConnector(peer), ping_after=0, connect_timeout="300ms")
     with pool.connection():
         pass
     locked, unlock = threading.Event(), threading.Event()
@@ -144,6 +146,7 @@ def while_locked() -> None:
     unlock.set()
     holder.join()
     pool.close()
+    peer.close()
 
 
 def expired_at_the_fork() -> None:
@@ -169,6 +172,7 @@ def expired_at_the_fork() -> None:
     in_child(work)
     assert silent(peer.ends[0])
     pool.close()
+    peer.close()
 
 
 def grandchildren() -> None:
@@ -191,6 +195,7 @@ def grandchildren() -> None:
     in_child(work)
     assert silent(peer.ends[0])
     pool.close()
+    peer.close()
 
 
 def closed_before() -> None:
@@ -249,6 +254,7 @@ def processes() -> None:
             assert workers.map(_ask, [1, 2, 3]) == [1, 4, 9]
     assert silent(_PEER.ends[0])
     _POOL.close()
+    _PEER.close()
 
 
 if __name__ == "__main__":

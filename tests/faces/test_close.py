@@ -122,8 +122,9 @@ with pool.connection():
 
 import atexit, sys
 def check():  # runs after the pool's own, which registered later
-    right.settimeout(10)
+    right.settimeout(60)
     sys.stdout.write(repr(right.recv(10)))
+    right.close()
 # The pool's module is imported above; what is registered first runs last.
 """
     program = "import atexit\natexit.register(lambda: check())\n" + program
@@ -133,7 +134,7 @@ def check():  # runs after the pool's own, which registered later
 
 def run_python(program: str) -> Any:
     command = [sys.executable, "-W", "error", "-c", program]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
     assert done.stderr == ""
     assert done.returncode == 0
     return done
