@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -177,6 +178,7 @@ async def test_max_open_bounds_the_statements_under_way(world: World) -> None:
         assert await world.together(*[ask] * 50) == [3] * 50
     assert db.stats().open_connections <= 5
     assert db.stats().connect_count <= 5
+    await world.until(lambda: not db.stats().connecting)  # dials that nobody needed in the end
     db.set_max_open_conns(2)
     assert db.stats().open_connections <= 2
     db.set_max_open_conns(5)
@@ -294,16 +296,21 @@ async def test_statements_with_hardly_any_time_end_one_way_or_the_other(everywhe
 async def test_a_cancelled_task_gives_back_what_it_had(world: World) -> None:
     if not world.asynchronous:
         return  # a thread cannot be cancelled
-    db = world.open(max_open=1)
+    db = world.open(max_open=2, connect_timeout="10m")  # so long a rollback may take: nobody waits for one
+
+    begun = asyncio.Event()
 
     async def work() -> None:
         async for _ in db.query(world.numbers(MANY)):
             async with db.begin() as tx:
+                begun.set()
                 await tx.query_row(world.slow)
 
     for _ in range(3):
         working = world.start(work)
-        await world.until(lambda: db.stats().in_use == 1)
+        await begun.wait()
+        begun.clear()
+        assert db.stats().in_use == (2 if world.kind.holds else 1)
         working.cancel()
         await working.error()
         await world.until(lambda: db.stats().in_use == 0)

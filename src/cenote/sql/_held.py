@@ -246,6 +246,9 @@ def _undo(session: Session) -> Steps[None]:
     limit = handle.pool._clock() + handle.pool.options.connect_timeout
     try:
         yield from make_room(session, limit, read=False)
+        # Closed, or busy with what a cancelled task has asked for: a rollback would wait for that.
+        is_broken = handle.pool._hooks.is_broken
+        session.doomed |= is_broken is not None and is_broken(session.connection)
         if not session.doomed:
             yield from bounded(session, handle.dialect.rollback(session.connection), limit)
     except Exception:  # noqa: BLE001 - the first error is what the user has to see
