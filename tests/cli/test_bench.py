@@ -215,7 +215,7 @@ def test_when_every_name_is_taken_it_gives_up_in_one_line(
 def test_nothing_is_left_when_it_is_cut_short(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    own_postgres: PostgresServer,
+    postgres: PostgresServer,
     seam: str,
     error: BaseException,
 ) -> None:
@@ -226,12 +226,12 @@ def test_nothing_is_left_when_it_is_cut_short(
     interrupted = isinstance(error, KeyboardInterrupt)
     # The callers of those who sleep count the driver's errors, and go on.
     status = 130 if interrupted else 0 if seam == "sleep" else 1
-    out, err = bench(capsys, own_postgres.url(user=SUPERUSER), status=status)
+    out, err = bench(capsys, postgres.url(user=SUPERUSER), status=status)
     if interrupted:
         assert err.splitlines()[-1] == "cenote bench: interrupted; what was made on the server is dropped"
     elif status:
         assert "failed: ValueError: the disk is full" in out
-    assert left_in(own_postgres) == []
+    assert left_in(postgres) == []
 
 
 def test_a_table_that_cannot_be_dropped_is_named(

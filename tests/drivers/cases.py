@@ -22,7 +22,7 @@ from cenote.drivers.dbapi import DBAPIConnector
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgres import PostgresServer
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)

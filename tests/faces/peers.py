@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cenote.testing import SAFETY
+from tests.patience import SAFETY
 
 
 class Peer:

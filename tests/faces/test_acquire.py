@@ -263,19 +263,19 @@ def test_ping_works_without_any_timeout(make: Make) -> None:
 def test_a_surrounding_deadline_bounds_the_wait(make: Make) -> None:
     world = make(max_open=1, timeout=None)
     world.acquire()
-    call = world.begin_acquire_within(2)
+    call = world.begin_acquire_within(2000)
     world.settle()
     assert not call.done
-    world.advance(3)
+    world.advance(3000)
     assert isinstance(call.error(), PoolTimeout)
 
 
 def test_the_nearer_deadline_wins(make: Make) -> None:
     world = make(max_open=1)
     world.acquire()
-    call = world.begin_acquire_within(60, 2)
+    call = world.begin_acquire_within(60_000, 2000)
     world.settle()
-    world.advance(3)
+    world.advance(3000)
     assert isinstance(call.error(), PoolTimeout)
 
 

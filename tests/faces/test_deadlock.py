@@ -134,6 +134,8 @@ async def test_an_async_with_block_of_another_task_through_the_same_helper_is_no
     def helper() -> Any:
         return apool.connection(0.06)  # longer than the first wait, after which it is looked into
 
+    async with apool.connection():  # so that an idle one is there, and nothing waits for a dial
+        pass
     entered, leave = asyncio.Event(), asyncio.Event()
 
     async def other() -> None:
@@ -154,6 +156,8 @@ def test_a_block_left_by_an_exit_stack_elsewhere_is_no_deadlock(pool: Pool[FakeC
     def borrow(stack: ExitStack) -> None:
         stack.enter_context(pool.connection(0.06))
 
+    with pool.connection():  # as above
+        pass
     first, second = ExitStack(), ExitStack()
     borrow(first)
     with pytest.raises(PoolTimeout):

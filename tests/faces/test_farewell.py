@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from cenote import AsyncPool, Pool, _sockets
-from cenote.testing import SAFETY, EventLog
+from cenote.testing import EventLog
 from tests.faces.peers import AsyncSocketConnector, Peer, SocketConnector
+from tests.patience import SAFETY
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def test_the_place_is_not_free_before_the_peer_has_closed_in_asyncio_too(p
 
 
 def test_a_peer_that_never_closes_holds_the_place_for_a_dial_s_time_only(peer: Peer) -> None:
-    with Pool(SocketConnector(peer), max_open=1, connect_timeout="50ms") as pool:
+    with Pool(SocketConnector(peer), max_open=1, connect_timeout="200ms") as pool:
         pool.acquire().discard()
         with pool.connection():
             assert len(peer.ends) == 2
@@ -96,7 +97,7 @@ def test_a_goodbye_that_hangs_is_cut_off(peer: Peer) -> None:
     def silent(connection: socket.socket) -> None:
         connection.recv(1)  # for an answer to our goodbye
 
-    with Pool(SocketConnector(peer, silent), max_open=1, connect_timeout="50ms") as pool:
+    with Pool(SocketConnector(peer, silent), max_open=1, connect_timeout="200ms") as pool:
         pool.acquire().discard()
         with pool.connection():
             assert len(peer.ends) == 2

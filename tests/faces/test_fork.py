@@ -24,6 +24,6 @@ PROGRAMS = [
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_child_has_its_own_pool(program: str) -> None:
     command = [sys.executable, "-m", "tests.faces.programs", program]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=110)
     assert done.stderr == ""
     assert done.returncode == 0

@@ -16,6 +16,7 @@ def test_events_tell_the_life_of_a_connection(kind: type[World]) -> None:
     with world_of(kind, max_open=1) as world:
         world.cycle()
         world.cycle()
+        world.settle()
         assert world.log.kinds == ["queued", "connecting", "connected", "granted"]
         assert world.log.events[0].at == world.clock()
         world.log.clear()

@@ -12,8 +12,9 @@ import pytest
 import uvloop
 
 from cenote import AsyncPool, PoolTimeout
-from cenote.testing import SAFETY, AsyncScriptedConnector, FakeConnection
+from cenote.testing import AsyncScriptedConnector, FakeConnection
 from tests.faces.peers import Answering, AsyncSocketConnector, Peer
+from tests.patience import SAFETY
 
 RUNNERS: list[Any] = [asyncio.run, uvloop.run]
 NAMES = ["asyncio", "uvloop"]

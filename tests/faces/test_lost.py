@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from cenote import AsyncPool, Pool
 from cenote.testing import AsyncScriptedConnector, EventLog, FakeConnection, ScriptedConnector
+from tests.patience import goes
 
 
 class Watching(ScriptedConnector):
@@ -66,8 +66,7 @@ def test_whoever_watches_a_connection_does_not_keep_its_pool() -> None:
         pass
     gone = weakref.ref(pool)
     del pool
-    gc.collect()
-    assert gone() is None
+    assert goes(gone)
     connector.callbacks[connection]()
 
 

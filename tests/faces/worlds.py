@@ -22,7 +22,6 @@ from cenote._waiters import TaskWaiter, ThreadWaiter
 from cenote.durations import seconds
 from cenote.options import OptionsDict
 from cenote.testing import (
-    SAFETY,
     AsyncScriptedConnector,
     Control,
     EventLog,
@@ -31,6 +30,7 @@ from cenote.testing import (
     HookName,
     ScriptedConnector,
 )
+from tests.patience import SAFETY
 
 INF = float("inf")
 
@@ -211,10 +211,12 @@ class World:
                 try:
                     yield from job(pool, slot)
                 finally:
-                    self.ended += 1
+                    with self.changed:
+                        self.ended += 1
                     self.tell()
 
-            self.started += 1
+            with self.changed:
+                self.started += 1
             spawn(watched, slot)  # type: ignore[arg-type] # a generator function, as any job
 
         self.pool._spawn = counted  # type: ignore[method-assign] # a test's look behind the scenes

@@ -96,9 +96,10 @@ async def test_a_caller_learns_that_the_server_is_down_and_is_served_once_it_is_
 async def test_keepalive_found_out_by_asking_keeps_the_server_from_hanging_up(
     world: World, impatient: Place
 ) -> None:
+    impatient.server.set(wait_timeout=2)  # a ping each second leaves this machine a second to pause in
     async with entered(impatient.pool(world, max_open=3, keepalive="auto")) as pool:
         numbers = await fill(pool, 3)
-        await world.aside(impatient.server.sleep, 2.2)
+        await world.aside(impatient.server.sleep, 3.5)
         assert sorted(await fill(pool, 3)) == sorted(numbers)
         stats = pool.stats()
         assert (stats.connect_count, stats.dead_on_acquire, stats.dead_on_keepalive) == (3, 0, 0)

@@ -17,14 +17,14 @@ __all__ = ["NO_PREPARED", "make_pgbouncer", "pool_url", "threads"]
 # By the scheme of the URL: what keeps a driver from preparing statements on the server by itself.
 NO_PREPARED = {
     "postgresql": "prepare_threshold=none",
-    "postgresql+psycopg2": "",  # it never does
+    "postgresql+psycopg2": "application_name=app",  # it never does
     "postgresql+asyncpg": "statement_cache_size=0",
 }
 
 
 def pool_url(bouncer: PgBouncer, world: World) -> str:
-    """Return the address for a pool that is to work in every mode."""
-    return f"{bouncer.url(world.scheme)}?{NO_PREPARED[world.scheme]}"
+    """Return the address for a pool that is to work in every mode. The first dial takes two logins."""
+    return f"{bouncer.url(world.scheme)}?{NO_PREPARED[world.scheme]}&connect_timeout=60s"
 
 
 @pytest.fixture(scope="package")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -74,7 +75,8 @@ class Place:
     def wait_until(self, condition: str, times: int = 1) -> None:
         """Return when the condition holds for so many of its connections; the server does the waiting."""
         with self.server.admin() as admin:
-            for _ in range(2000):
+            end = monotonic() + HANG
+            while monotonic() < end:
                 found = admin.execute(
                     f"select from pg_stat_activity where application_name = %s and {condition}", (self.name,)
                 ).fetchall()

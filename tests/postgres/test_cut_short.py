@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.patience import SAFETY
 from tests.postgres.conftest import Place
 from tests.postgres.worlds import (
     TASK_WORLDS,
@@ -140,7 +141,7 @@ async def test_a_statement_of_another_thread_that_outlives_its_lease_is_cancelle
         async with entered(pool.connection()) as connection:
             assert await ask(connection, "select 1") == [(1,)]
             assert place.backends() == 1
-        thread.join(30)
+        thread.join(SAFETY)
         assert not thread.is_alive()
         assert len(errors) == 1
         assert pool.stats().discarded == 1

@@ -12,7 +12,7 @@ from typing import Any
 from tests.postgres.conftest import Place
 from tests.postgres.worlds import WORLDS, World, ask, done, entered, fill, in_worlds, pid_of, query
 
-HANG = 30  # seconds after which a child that should have ended is ended
+HANG = 60  # seconds after which a child that should have ended is ended
 
 
 def in_child(world: World, script: Callable[[], Coroutine[Any, Any, list[int]]]) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.patience import SAFETY
 from tests.postgres.conftest import Place
 from tests.postgres.worlds import WORLDS, World, ask, entered, fill, in_worlds, pid_of, query
 from tests.servers.postgres import PostgresServer, Template
@@ -57,7 +58,7 @@ def notify(line: Place, socket: int) -> None:
     """Send a notification, and return when its bytes wait. Blocks, so that the loop does not read them."""
     with closing(psycopg.connect(line.server.dsn, autocommit=True)) as other:
         other.execute("notify news")
-    readable, _, _ = select.select([socket], [], [], 10)
+    readable, _, _ = select.select([socket], [], [], SAFETY)
     assert readable
 
 

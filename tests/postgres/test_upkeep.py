@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from time import monotonic
 
 import pytest
 
 import cenote
-from tests.conftest import MakePostgres
 from tests.postgres.conftest import Log, Place, stopped
 from tests.postgres.worlds import WORLDS, World, ask, done, entered, fill, in_worlds, pid_of, query
 from tests.servers.home import free_port
+from tests.servers.postgres import PostgresServer, Template
 
 
 class Clock:
@@ -169,13 +170,13 @@ async def test_ping_of_a_port_where_nobody_listens_says_refused(world: World) ->
             await done(pool.ping())
 
 
-@pytest.fixture
-def impatient(make_postgres: MakePostgres) -> Place:
-    """A place whose server ends sessions that were idle for half a second."""
-    server = make_postgres()
-    with server.admin() as admin:
-        admin.execute("alter role app set idle_session_timeout = '500ms'")
-    return Place(server, "impatient")
+@pytest.fixture(scope="module")
+def impatient(postgres_template: Template) -> Iterator[Place]:
+    """A place whose server ends sessions that were idle for two seconds."""
+    with PostgresServer(template=postgres_template) as server:
+        with server.admin() as admin:
+            admin.execute("alter role app set idle_session_timeout = '2s'")
+        yield Place(server, "impatient")
 
 
 @in_worlds(WORLDS)
@@ -185,7 +186,7 @@ async def test_keepalive_found_out_by_asking_keeps_the_server_from_hanging_up(
     async with entered(impatient.pool(world, max_open=3, keepalive="auto")) as pool:
         pids = await fill(pool, 3)
         with impatient.server.admin() as admin:
-            await world.aside(admin.execute, "select pg_sleep(1.5)")
+            await world.aside(admin.execute, "select pg_sleep(2.5)")
         assert sorted(await fill(pool, 3)) == sorted(pids)
         stats = pool.stats()
         assert (stats.connect_count, stats.dead_on_acquire, stats.dead_on_keepalive) == (3, 0, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -156,11 +156,11 @@ async def query(pool: Any, times: int = 1) -> None:
             assert await ask(connection, f"select {number}") == [(number,)]
 
 
-async def fill(pool: Any, count: int) -> list[int]:
-    """Leave so many idle connections, all of which have been used; return their process numbers."""
+async def fill(pool: Any, count: int, number_of: Callable[[Any], Awaitable[int]] = pid_of) -> list[int]:
+    """Leave so many idle connections, all of which have been used; return the server's numbers of them."""
     leases = [await done(pool.acquire()) for _ in range(count)]
-    pids = [await pid_of(lease.connection) for lease in leases]
+    numbers = [await number_of(lease.connection) for lease in leases]
     for lease in leases:
         await done(lease.release())
     assert pool.stats().idle == count
-    return pids
+    return numbers

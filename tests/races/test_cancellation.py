@@ -20,7 +20,6 @@ from cenote import AsyncPool, Pool, _steps
 from cenote._waiters import ThreadWaiter
 from cenote.options import OptionsDict
 from cenote.testing import (
-    SAFETY,
     AsyncScriptedConnector,
     EventLog,
     FakeClock,
@@ -28,6 +27,7 @@ from cenote.testing import (
     HookName,
     ScriptedConnector,
 )
+from tests.patience import SAFETY
 
 APool = AsyncPool[FakeConnection]
 PLACES = 2

@@ -16,6 +16,7 @@ import pytest
 from cenote import AsyncPool, ConnectError, Pool, PoolClosed, PoolTimeout
 from cenote._core import State
 from cenote.testing import AsyncScriptedConnector, FakeConnection, ScriptedConnector
+from tests.patience import SAFETY
 
 TIMEOUTS = 100_000
 
@@ -84,7 +85,7 @@ def test_a_hundred_thousand_timeouts_race_with_hand_offs(hasty: None, listener: 
     assert stats.timeout_count == next(timed_out)
     assert stats.acquire_count == next(served) + 1
     assert stats.wait_time.count == stats.acquire_count + stats.timeout_count or stats.wait_count > 0
-    leases = [pool.acquire(5) for _ in range(2)]
+    leases = [pool.acquire(SAFETY) for _ in range(2)]
     for lease in leases:
         lease.release()
     pool.close()
@@ -113,13 +114,13 @@ def test_threads_do_everything_at_once(hasty: None) -> None:
         elif dice > 0.97:
             connector.connecting.fail(ConnectionRefusedError())
         elif dice > 0.96:
-            pool.acquire(5).discard()
+            pool.acquire(SAFETY).discard()
 
     def work(chance: random.Random) -> None:
         for _ in range(1500):
             with (
                 suppress(PoolTimeout, ConnectError),
-                pool.connection(chance.choice([0, 1e-3, 5, 5])) as connection,
+                pool.connection(chance.choice([0, 1e-3, SAFETY, SAFETY])) as connection,
             ):
                 next(served)
                 mistreat(connection, chance)
@@ -129,7 +130,7 @@ def test_threads_do_everything_at_once(hasty: None) -> None:
     together(6, work)
     connector.connecting.succeed()
     pool.resize(max_open=4)
-    leases = [pool.acquire(5) for _ in range(4)]
+    leases = [pool.acquire(SAFETY) for _ in range(4)]
     assert len({lease.connection.number for lease in leases}) == 4
     for lease in leases:
         lease.release()
@@ -198,7 +199,7 @@ async def test_tasks_do_everything_at_once(seed: int) -> None:
     served = count()
 
     async def use() -> None:
-        async with pool.connection(chance.choice([0, 1e-3, 5, 5])) as connection:
+        async with pool.connection(chance.choice([0, 1e-3, SAFETY, SAFETY])) as connection:
             next(served)
             await steps(chance.randrange(4))
             mistreat(connection, chance)
@@ -236,7 +237,7 @@ async def test_tasks_do_everything_at_once(seed: int) -> None:
 
 async def fill(pool: AsyncPool[FakeConnection], places: int) -> None:
     """See that every place can be taken at once."""
-    leases = [await pool.acquire(5) for _ in range(places)]
+    leases = [await pool.acquire(SAFETY) for _ in range(places)]
     assert len({lease.connection.number for lease in leases}) == places
     for lease in leases:
         await lease.release()
@@ -249,7 +250,7 @@ def test_loops_in_threads_do_everything_at_once(hasty: None) -> None:
 
     async def use(chance: random.Random) -> None:
         try:
-            async with pool.connection(chance.choice([0, 1e-3, 5])) as connection:
+            async with pool.connection(chance.choice([0, 1e-3, SAFETY])) as connection:
                 next(served)
                 await asyncio.sleep(0)
                 connection.broken = chance.random() < 0.1

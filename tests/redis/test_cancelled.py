@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ import redis
 import redis.asyncio
 
 import cenote.redis
+from tests.patience import SAFETY
 from tests.redis.worlds import TASK_WORLDS, World, ask, fill, in_worlds, lent, name, talk, using
 from tests.servers.redis import RedisServer
 
 CANCELS = 10_000
 SIZE = 4
 CROWD = 40
+BRIEF: dict[str, Any] = {"protocol": 2, "driver_info": None}  # a dial with few words
 
 
 class Crowd:
@@ -66,7 +70,8 @@ class Crowd:
 async def test_ten_thousand_commands_cancelled_between_sending_and_reply(
     world: World, redis_server: RedisServer
 ) -> None:
-    async with using(world, redis_server, max_open=SIZE, timeout="30s") as (_, pool):
+    url = redis_server.url("unix")
+    async with using(world, url, max_open=SIZE, timeout=SAFETY, **BRIEF) as (_, pool):
         crowd = Crowd(pool)
         while crowd.cut_short < CANCELS:
             await crowd.round()
@@ -146,14 +151,21 @@ def test_a_thread_interrupted_in_the_middle_of_a_command_hands_no_reply_on(redis
             client = redis.Redis(connection_pool=pool)
             number = client.client_id()
             key = name()
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
-            with pytest.raises(Interrupted):
-                client.blpop([key], timeout=4)
+            main = threading.get_ident()
+
+            def alarm() -> None:
+                redis_server.wait_for_command("blpop")
+                signal.pthread_kill(main, signal.SIGALRM)
+
+            with ThreadPoolExecutor(1) as threads:
+                alarmed = threads.submit(alarm)
+                with pytest.raises(Interrupted):
+                    client.blpop([key], timeout=SAFETY)
+                alarmed.result()
             client.rpush(key, "for nobody")
             assert client.client_id() != number
             assert pool.stats().in_use == 0
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -161,7 +173,7 @@ async def test_a_reply_that_comes_after_its_time_reaches_nobody(redis_server: Re
     async with cenote.redis.AsyncConnectionPool.from_url(redis_server.url(), max_open=1) as pool:
         connection = await pool.get_connection()
         key = name()
-        await connection.send_command("BLPOP", key, 5)
+        await connection.send_command("BLPOP", key, 60)
         assert await connection.read_response(timeout=0.01) is None
         await pool.release(connection)
         await redis.asyncio.Redis(connection_pool=pool).rpush(key, "for nobody")

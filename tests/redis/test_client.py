@@ -17,6 +17,7 @@ from redis.connection import CacheProxyConnection
 import cenote.redis
 from tests.conftest import MakeRedis
 from tests.drivers.test_mysql_tls import make_certificate
+from tests.patience import SAFETY
 from tests.redis.worlds import WORLDS, World, client_of, done, entered, in_worlds, lent, name, using
 from tests.servers.redis import TLS, RedisServer
 
@@ -130,10 +131,10 @@ async def test_publish_and_subscribe(world: World, redis_server: RedisServer, pr
         async with entered(r.pubsub()) as subscription:
             await done(subscription.subscribe(channel))
             await done(subscription.psubscribe(f"{channel}*"))
-            heard = [await done(subscription.get_message(timeout=5)) for _ in range(2)]
+            heard = [await done(subscription.get_message(timeout=SAFETY)) for _ in range(2)]
             assert [one["type"] for one in heard] == ["subscribe", "psubscribe"]
             assert await done(r.publish(channel, "news")) == 2
-            heard = [await done(subscription.get_message(timeout=5)) for _ in range(2)]
+            heard = [await done(subscription.get_message(timeout=SAFETY)) for _ in range(2)]
             assert [one["data"] for one in heard] == [b"news", b"news"]
             assert "test_client.py" in pool.holders()[0].site or "cases.py" in pool.holders()[0].site
         assert pool.stats().in_use == 0
@@ -170,7 +171,7 @@ async def test_scripts_and_locks(world: World, redis_server: RedisServer) -> Non
         await done(r.script_flush())
         assert await done(script(keys=[key], args=[5])) == 10
         assert await done(r.eval("return {1, 2, ARGV[1]}", 0, "x")) == [1, 2, b"x"]
-        async with entered(r.lock(name("lock"), timeout=10)) as lock:
+        async with entered(r.lock(name("lock"), timeout=SAFETY)) as lock:
             assert await done(lock.owned())
         assert in_order(pool)
 
@@ -270,7 +271,7 @@ async def test_tls_is_spoken_and_idle_connections_are_alive(
         for number in range(20):
             assert await done(r.echo(str(number))) == b"%d" % number
         assert in_order(pool)
-    pool = world.pool(f"{server.url('rediss')}?ssl_ca_certs={Path('/nowhere')}", max_open=1, timeout=5)
+    pool = world.pool(f"{server.url('rediss')}?ssl_ca_certs={Path('/nowhere')}", max_open=1, timeout=SAFETY)
     async with entered(pool):
         with pytest.raises(cenote.ConnectError):
             await done(pool.ping())

@@ -14,6 +14,7 @@ import redis
 import cenote
 import cenote.redis
 from cenote.redis import errors
+from tests.patience import SAFETY
 from tests.redis.worlds import (
     TASK_WORLDS,
     WORLDS,
@@ -49,12 +50,13 @@ async def test_a_crowd_is_served_by_no_more_connections_than_allowed_and_nobody_
 async def test_a_wait_past_the_deadline_is_caught_by_either_librarys_names(
     world: World, redis_server: RedisServer
 ) -> None:
-    async with using(world, redis_server, max_open=1, timeout="20ms") as (client, pool):
+    async with using(world, redis_server, max_open=1) as (client, pool):
 
         async def somebody_else() -> Any:
             return await done(pool.get_connection())
 
         (held,) = await world.crowd(somebody_else())
+        pool.resize(timeout="20ms")
         for kind in (cenote.PoolTimeout, redis.ConnectionError, redis.TimeoutError, TimeoutError):
             with pytest.raises(kind, match=r"every connection is in other hands.* held by .*/tests/"):
                 await done(client.ping())
@@ -138,8 +140,9 @@ async def test_an_error_of_a_dial_is_of_redis_pys_kind_too(world: World, redis_s
 
 
 def test_waiting_on_oneself_is_said_to_be_so(redis_server: RedisServer) -> None:
-    with cenote.redis.ConnectionPool.from_url(redis_server.url(), max_open=1, timeout="50ms") as pool:
+    with cenote.redis.ConnectionPool.from_url(redis_server.url(), max_open=1) as pool:
         held = pool.get_connection()
+        pool.resize(timeout="50ms")
         with pytest.raises(cenote.SelfDeadlock) as caught:
             pool.get_connection()
         assert type(caught.value) is errors.SelfDeadlock
@@ -213,7 +216,7 @@ def test_waiters_are_served_in_the_order_in_which_they_came(redis_server: RedisS
                 pass
         pool.release(held)
         for thread in threads:
-            thread.join(20)
+            thread.join(SAFETY)
         assert order == list(range(10))
 
 

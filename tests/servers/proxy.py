@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from tests.servers.home import free_port
 
 CHUNK = 65_536
-JOIN_SECONDS = 30.0  # more than a thread takes to see that its socket was shut
+JOIN_SECONDS = 60.0  # more than a thread takes to see that its socket was shut
 ANSWERED = -1  # no mark: the server has spoken last, or nobody has
 
 

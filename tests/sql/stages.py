@@ -10,14 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Protocol
 
+from tests.patience import SAFETY
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import CountingProxy
 from tests.sql.subjects import Subject
 
 _numbers = count(1)
-
-TRIES = 2000  # of 5 ms, which the server sleeps: an event that has not come by then is lost
 
 
 class Stage(Protocol):
@@ -70,7 +69,7 @@ class _Asked:
         seen: dict[str, int] = {}
         begun = monotonic()
         with self._admin() as admin:
-            for _ in range(TRIES):
+            while monotonic() - begun < SAFETY:
                 seen = {
                     what: self._count(what, admin) for what, number in wanted.items() if number is not None
                 }
@@ -160,7 +159,7 @@ class SQLiteStage:
 
     def wait_for_no_writer(self) -> None:
         """Return when nobody has a transaction open that may write."""
-        with closing(sqlite3.connect(self.file, timeout=10, isolation_level=None)) as own:
+        with closing(sqlite3.connect(self.file, timeout=SAFETY, isolation_level=None)) as own:
             own.execute("begin immediate")
             own.execute("rollback")
 

@@ -1,6 +1,6 @@
 """A deadline is the caller's and the server's alike: both stop, and the connection is clean or closed.
 
-The times asserted here are promises to the caller. A loaded machine gets a second chance, no weaker bound.
+The times asserted here are promises to the caller. A busy machine gets more chances, no weaker bound.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import cenote
+from tests.patience import CHANCES
 from tests.sql.stages import SQLiteStage, Stage, proxied
 from tests.sql.subjects import SERVED, SUBJECTS, Subject, done, entered, on
 
@@ -21,7 +22,7 @@ DEADLINE = 0.5
 SHORT = 0.1
 LATE = 0.1  # after its deadline the caller has its error within so many seconds, or the promise is broken
 SERVER_IS_RID_OF_IT = 1.0
-CHANCES = 2
+INFINITE = float("inf")
 
 Ask = Callable[[Any, str, float], Awaitable[Any]]
 
@@ -43,11 +44,14 @@ async def by_transaction(db: Any, statement: str, deadline: float) -> Any:
 async def run_out(ask: Ask, db: Any, statement: str, deadline: float) -> float:
     """Have a statement run into its deadline; say how much later the caller was told."""
     begun = monotonic()
-    with pytest.raises(cenote.PoolTimeout, match="ran into its deadline") as caught:
+    with pytest.raises(cenote.PoolTimeout) as caught:
         await ask(db, statement, deadline)
     waited = monotonic() - begun
     assert caught.value.phase == "statement"
     assert waited >= deadline
+    if "before it was sent" in str(caught.value):  # the machine has paused: another chance
+        return INFINITE
+    assert "ran into its deadline" in str(caught.value)
     return waited - deadline
 
 
@@ -122,7 +126,7 @@ async def test_from_a_server_that_hangs_the_caller_has_its_timeout_all_the_same(
                 assert db.stats().in_use == 0
                 proxy.thaw()
                 assert tuple(await done(db.query_row("select 7"))) == (7,)
-                assert db.stats().connect_count == 2
+                assert db.stats().connect_count == (1 if times[-1] == INFINITE else 2)
                 assert db.stats().connect_errors == 0
         if times[-1] <= LATE:
             return
@@ -149,11 +153,12 @@ async def test_when_the_cancel_request_fails_the_caller_has_its_timeout_and_the_
     caplog.set_level(logging.INFO)
     for chance in range(CHANCES):
         async with entered(subject.open(stage.url(subject), max_open=1)) as db:
+            await done(db.query_row("select 1"))
             db._handle.dialect.cancel = refusing(subject.blocking)
             times.append(await run_out(by_argument, db, subject.sleep(2), SHORT))
             assert tuple(await done(db.query_row("select 7"))) == (7,)
-            assert db.stats().discarded == 1
-            assert db.stats().connect_count == 2
+            assert db.stats().discarded == (0 if times[-1] == INFINITE else 1)
+            assert db.stats().connect_count == 1 + db.stats().discarded
             assert not caplog.records, chance
         if times[-1] <= LATE:
             return
@@ -165,8 +170,10 @@ async def test_a_timeout_says_what_became_of_the_statement_and_no_secret(
     subject: Subject, stage: Stage
 ) -> None:
     async with entered(subject.open(stage.url(subject), max_open=1)) as db:
+        await done(db.query_row("select 1"))
         with pytest.raises(cenote.PoolTimeout) as caught:
             await done(db.query_row(subject.sleep(1000), timeout=0.05))
+        assert caught.value.phase == "statement"
         assert "secret" not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
         assert db.name in str(caught.value)
         assert isinstance(caught.value, TimeoutError)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.patience import CHANCES
 from tests.sql.stages import Stage
 from tests.sql.subjects import ASYNC, Subject, entered, on
 
 SERVER_IS_RID_OF_IT = 1.0
-CHANCES = 2
 SERVED = [subject for subject in ASYNC if subject.family != "sqlite"]
 STREAMING = [subject for subject in ASYNC if subject.streams]
 _tables = count(1)

@@ -75,7 +75,7 @@ async def test_all_callers_learn_that_the_server_is_down_not_only_the_first(scri
         return caught.value.__cause__
 
     assert await scripted.together(*[ask] * 6) == [offline] * 6
-    assert db.stats().open_connections == 0
+    await scripted.until(lambda: db.stats().open_connections == 0)
     scripted.connector.connecting.succeed()
     assert (await done(db.exec("update"))).rows_affected == 1
 

@@ -14,10 +14,10 @@ from tests.sql.stages import Stage
 from tests.sql.subjects import SUBJECTS, Subject, done, each, entered, on, take
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 200_000
+ROWS = 100_000
 TRACED_ROWS = 30_000  # tracing makes it slow
 MEGABYTE = 2**20
-# Held whole, the rows take 30 to 70 MB of the process, and the fewer ones more than 4 of Python's.
+# Held whole, the rows take 15 to 35 MB of the process, and the fewer ones more than 4 of Python's.
 RESIDENT = 6 * MEGABYTE
 PYTHONS = 3 * MEGABYTE
 
@@ -64,7 +64,7 @@ def read_aside(subject: Subject, stage: Stage, *, stream: bool) -> tuple[int, in
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert process.returncode == 0, process.stderr
     resident, pythons = json.loads(process.stdout)

@@ -24,7 +24,7 @@ from typing import Any, Literal, Unpack
 
 import cenote
 from cenote.options import OptionsDict
-from cenote.testing import SAFETY
+from tests.patience import SAFETY
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 Database = Literal["sqlite", "postgresql", "mysql"]
@@ -155,6 +155,11 @@ class Started:
         """Cancel a task; a thread cannot be cancelled."""
         assert self._task is not None
         self._task.cancel()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._future.done() if self._task is None else self._task.done()
 
     async def result(self) -> Any:
         """Wait for its end, and give what it gave or raise what it raised."""

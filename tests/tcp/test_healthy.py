@@ -19,7 +19,7 @@ from tests.tcp.server import LineServer, ask, ask_async
 def test_a_peer_that_has_fallen_silent_is_found_by_keepalive(server: LineServer) -> None:
     clock, log = FakeClock(), EventLog()
     connector = TCPConnector(server.host, server.port, healthy=lambda sock: ask(sock, "hello") == "hello")
-    with Pool(connector, keepalive="10s", connect_timeout=0.2, clock=clock, listener=log) as pool:
+    with Pool(connector, keepalive="10s", connect_timeout=0.5, clock=clock, listener=log) as pool:
         with pool.connection() as connection:
             ask(connection, "hello")
         server.silent = True
@@ -35,7 +35,7 @@ async def test_a_peer_that_has_fallen_silent_is_found_by_keepalive_in_asyncio(se
 
     clock, log = FakeClock(), EventLog()
     connector = AsyncTCPConnector(server.host, server.port, healthy=healthy)
-    async with AsyncPool(connector, keepalive="10s", connect_timeout=0.2, clock=clock, listener=log) as pool:
+    async with AsyncPool(connector, keepalive="10s", connect_timeout=0.5, clock=clock, listener=log) as pool:
         async with pool.connection() as connection:
             await ask_async(connection, "hello")
         server.silent = True
@@ -47,7 +47,7 @@ async def test_a_peer_that_has_fallen_silent_is_found_by_keepalive_in_asyncio(se
 
 def test_a_question_that_is_not_answered_is_cut_off(server: LineServer) -> None:
     connector = TCPConnector(server.host, server.port, healthy=lambda sock: ask(sock, "mute"))
-    with Pool(connector, ping_after=0, connect_timeout=0.1) as pool:
+    with Pool(connector, ping_after=0, connect_timeout=0.5) as pool:
         with pool.connection() as first:
             pass
         with pool.connection() as second:
@@ -60,7 +60,7 @@ async def test_a_question_that_is_not_answered_is_cut_off_in_asyncio(server: Lin
         return await ask_async(connection, "mute") == "mute"
 
     connector = AsyncTCPConnector(server.host, server.port, healthy=healthy)
-    async with AsyncPool(connector, ping_after=0, connect_timeout=0.1) as pool:
+    async with AsyncPool(connector, ping_after=0, connect_timeout=0.5) as pool:
         async with pool.connection() as first:
             pass
         async with pool.connection() as second:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 from typing import Literal
 
-SAFETY = 20.0
+SAFETY = 60.0
 """Seconds after which what a test waits for counts as never coming. No test that passes waits so long."""
 
 HookName = Literal[
