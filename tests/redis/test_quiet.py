@@ -16,10 +16,7 @@ from tests.servers.process import StopMode
 from tests.servers.redis import RedisServer
 
 TIMEOUT, QUIET = 1, 3.0  # seconds
-PATIENT, LONG_QUIET = (
-    3,
-    5.0,
-)  # with a heartbeat twice as often as needed, so that this machine may pause between two
+PATIENT, LONG_QUIET = 3, 5.0  # with a heartbeat: this machine, too, may pause between two
 
 
 class ListOfSockets:
