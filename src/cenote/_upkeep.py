@@ -1,7 +1,8 @@
 """Who calls the core when time has passed: one thread for all threaded pools, a timer for each of the others.
 
 Both sleep until the earliest thing due and not a moment more: with nothing due the thread blocks
-on a lock without a deadline, and a loop has no timer. Neither keeps a pool alive.
+on a lock without a deadline, and a loop has no timer. Neither keeps a pool alive, and what the
+thread does for one pool costs the same beside a thousand others.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ AFTER_FAILURE = 1.0
 """Seconds until upkeep looks at a pool again that it failed for."""
 
 MANY_ALARMS = 256
-"""So many alarms are kept before those that are over are swept out."""
+"""So many alarms, or plans, are kept before those that are over are swept out."""
+
+Plan = tuple[float, int, "weakref.ref[PoolBase[Any]]"]
+"""When to look at a pool, and a number by which the pool's latest plan is known."""
 
 
 def turn(pool: PoolBase[Any]) -> float:
     """Do what is due for one pool and say when to come again; infinity if nothing will be due."""
     core = pool._core
+    _steps.catch_up(pool)
     now = pool._clock()
     with core.lock:
         # Some times are only known as "look again by then", so what was planned counts too.
@@ -56,15 +61,25 @@ def _turn_safely(pool: PoolBase[Any]) -> float:
 
 
 class Thread:
-    """The daemon thread and its alarm clock."""
+    """The daemon thread, its alarm clock and its plans.
+
+    It looks at the pools that were woken and at those whose time has come, and after a nudge at
+    all. Whoever wakes it notes why first and opens the gate afterwards; it passes the gate first
+    and takes the notes afterwards. So nothing is lost that comes while it is at work.
+    """
 
     def __init__(self) -> None:
         """Start nothing yet."""
         self._gate = allocate_lock()
         self._gate.acquire()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that talks to its server may come in between
         self._started = False
         self._pools: weakref.WeakSet[PoolBase[Any]] = weakref.WeakSet()
+        self._nudged = True  # nothing has been looked at yet
+        self._woken: dict[weakref.ref[PoolBase[Any]], None] = {}
+        # Both are the thread's own, so no lock: a heap, and for each pool the number of the plan that holds.
+        self._plans: list[Plan] = []
+        self._latest: weakref.WeakKeyDictionary[PoolBase[Any], int] = weakref.WeakKeyDictionary()
         self._alarms: list[tuple[float, int, Bell]] = []
         self._order = count()
         self._sweep_at = MANY_ALARMS
@@ -81,9 +96,18 @@ class Thread:
         self._started = True
         threading.Thread(target=self._run, name="cenote-upkeep", daemon=True).start()
 
-    def wake(self) -> None:
-        """Have everything looked at again. Finalizers call this: it never waits for a lock."""
-        with suppress(RuntimeError):  # the gate is open already
+    def wake(self, pool: PoolBase[Any]) -> None:
+        """Have one pool looked at again."""
+        self._woken[weakref.ref(pool)] = None
+        self._open_gate()
+
+    def nudge(self) -> None:
+        """Have all pools looked at again. Finalizers call this: it never waits for a lock."""
+        self._nudged = True
+        self._open_gate()
+
+    def _open_gate(self) -> None:
+        with suppress(RuntimeError):  # it is open already
             self._gate.release()
 
     def set(self, alarm: Bell) -> None:
@@ -98,7 +122,7 @@ class Thread:
                 self._sweep_at = max(2 * len(self._alarms), MANY_ALARMS)
             heappush(self._alarms, (alarm.at, next(self._order), alarm))
         if alarm.at < self._planned:
-            self.wake()
+            self._open_gate()
 
     def pools(self) -> list[PoolBase[Any]]:
         """The pools that are still there."""
@@ -108,9 +132,50 @@ class Thread:
     def _run(self) -> None:
         while True:
             self._planned = float("inf")  # an alarm that is set from here on wakes us
-            left = min([self._ring(), *map(_turn_safely, self.pools())])
+            left = min(self._ring(), self._look())
             self._planned = monotonic() + left
-            self._gate.acquire(timeout=max(min(left, TIMEOUT_MAX), 0.0))
+            self._gate.acquire(timeout=max(left, 0.0))
+
+    def _look(self) -> float:
+        """Turn each pool that is to be looked at, once, and say how long until the next one is."""
+        for pool in self._due():
+            self._plan(pool, _turn_safely(pool))
+        while self._plans:
+            if self._pool_of(self._plans[0]) is not None:
+                return self._plans[0][0] - monotonic()
+            heappop(self._plans)
+        return TIMEOUT_MAX
+
+    def _due(self) -> list[PoolBase[Any]]:
+        """Take the notes of who was woken, and the plans whose time has come. Before any pool is turned."""
+        found: list[PoolBase[Any] | None] = []
+        for reference in list(self._woken):
+            del self._woken[reference]
+            found.append(reference())
+        now = monotonic()
+        while self._plans and self._plans[0][0] <= now:
+            found.append(self._pool_of(heappop(self._plans)))
+        if self._nudged:  # and not both at once: a nudge in between would be lost
+            self._nudged = False
+            found += self.pools()
+        return [pool for pool in dict.fromkeys(found) if pool is not None]
+
+    def _plan(self, pool: PoolBase[Any], left: float) -> None:
+        """Look at a pool again in so many seconds, and no longer when it was planned before."""
+        if left >= TIMEOUT_MAX:
+            self._latest.pop(pool, None)
+            return
+        self._latest[pool] = order = next(self._order)
+        heappush(self._plans, (monotonic() + left, order, weakref.ref(pool)))
+        if len(self._plans) >= 2 * len(self._latest) + MANY_ALARMS:
+            self._plans = [plan for plan in self._plans if self._pool_of(plan) is not None]
+            heapify(self._plans)
+
+    def _pool_of(self, plan: Plan) -> PoolBase[Any] | None:
+        """The pool of a plan that still holds."""
+        _, order, reference = plan
+        pool = reference()
+        return pool if pool is not None and self._latest.get(pool) == order else None
 
     def _ring(self) -> float:
         now = monotonic()
@@ -176,12 +241,12 @@ def wake(pool: PoolBase[Any]) -> None:
     """Have upkeep look at a threaded pool, for the first time or again."""
     if pool not in _thread._pools:
         _thread.register(pool)
-    _thread.wake()
+    _thread.wake(pool)
 
 
 def nudge() -> None:
     """Have upkeep look at all the pools it knows. For finalizers."""
-    _thread.wake()
+    _thread.nudge()
 
 
 def set_alarm(bell: Bell) -> None:
@@ -242,19 +307,39 @@ class LoopTimer:
                 self._handle = loop.call_later(max(left, 0.0), self._ring, loop)
 
     def leave(self, closed: asyncio.AbstractEventLoop) -> None:
-        """Move from a loop that is closed to the one running here."""
+        """Move from a loop that is closed to the one running here, or to another that uses the pool."""
         if self._loop is closed:
             self._loop = self._handle = None
-            running = asyncio._get_running_loop()
-            if running is not None:
-                self.set(running)
+            here = self._here()
+            if here is not None:
+                self.set(here)
+            else:
+                self.wake()
 
     def wake(self) -> None:
-        """Look again soon, from the loop running here if there is one. Finalizers call this, anywhere."""
-        loop = asyncio._get_running_loop() or self._loop
-        if loop is not None:
-            with suppress(RuntimeError):  # the loop is closed; the next one to use the pool takes over
-                loop.call_soon_threadsafe(self.set, loop)
+        """Look again soon, from the loop running here if it uses the pool. Finalizers call this, anywhere."""
+        here = self._here()
+        for loop in (self._loop, *self._loops()) if here is None else (here,):
+            if loop is not None:
+                with suppress(
+                    RuntimeError
+                ):  # it is closed; when all are, the next to use the pool takes over
+                    loop.call_soon_threadsafe(self.set, loop)
+                    return
+
+    def _loops(self) -> tuple[Any, ...]:
+        """The loops that use the pool."""
+        pool = self._pool()
+        return () if pool is None else tuple(pool._core.lanes)
+
+    def _here(self) -> asyncio.AbstractEventLoop | None:
+        """The loop running here if it uses the pool.
+
+        Any other one may end at any time, and nobody would notice: work for one pool of a group
+        is handed on by another, in whichever loop that is used.
+        """
+        running = asyncio._get_running_loop()
+        return running if running in self._loops() else None
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is self._loop:
