@@ -308,7 +308,13 @@ class AsyncPool(PoolBase[C]):
         return lane
 
     def _sweep(self) -> None:
-        """Drop what belongs to loops that are closed."""
+        """Drop what belongs to loops that are closed, in all pools that share the budget."""
+        for pool in tuple(self._core.budget.holders.values()):
+            if isinstance(pool, AsyncPool) and pool is not self:
+                pool._sweep_own()
+        self._sweep_own()
+
+    def _sweep_own(self) -> None:
         core = self._core
         for loop in [loop for loop in tuple(core.lanes) if loop.is_closed()]:  # type: ignore[attr-defined] # a lane's affinity is its loop here
             with core.lock:
@@ -366,6 +372,7 @@ class AsyncPool(PoolBase[C]):
         return reference(asyncio.current_task() or self)
 
     def _claims(self) -> frozenset[Hashable]:
+        self._sweep()  # one that has waited for a while may wait for a loop that will never run again
         # A task that is started eagerly runs on the stack of another, which does not wait for it.
         coroutine = getattr(asyncio.current_task(), "get_coro", lambda: None)()
         return _explain.claims(self._core, self._actor(), getattr(coroutine, "cr_frame", None))

@@ -118,8 +118,9 @@ def counts(core: Core) -> str:
     )
     if stats.closing:
         text += f", closing {stats.closing}"
-    budget = core.budget
-    return text + ("]" if budget.limit == NEVER else f"; open {budget.taken} of {budget.limit} in the group]")
+    if core.budget.limit < NEVER:
+        text += f"; open {core.budget.open()} of {core.budget.limit} in the group"
+    return f"{text}]"
 
 
 def phase(core: Core) -> Phase:

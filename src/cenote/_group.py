@@ -52,7 +52,7 @@ class GroupBase(Generic[P]):
         self._options: dict[str, Any] = dict(options)
         self._listener = listener
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may come in between
         self._closed = False
         # Whoever uses a pool keeps it, and so does each of its connections; the group itself only the latest.
         self._pools: weakref.WeakValueDictionary[Hashable, P] = weakref.WeakValueDictionary()
@@ -70,7 +70,11 @@ class GroupBase(Generic[P]):
             ConfigError: the target makes no sense, or lacks what one of the group's options needs.
             PoolClosed: the group is closed.
         """
-        key = target if isinstance(target, Hashable) else id(target)
+        try:
+            hash(target)
+            key = target
+        except TypeError:  # its pool keeps it, so nothing else will have this number
+            key = id(target)
         with self._lock:
             if self._closed:
                 message = "the group is closed"
@@ -130,20 +134,20 @@ class GroupBase(Generic[P]):
         """
         limit = self.max_total if max_total is None else _checked(max_total)
         Options.of(**{**self._options, **options})
-        pools = self.pools
-        for pool in pools:
-            pool._check(pool.options.replace(**options))
         with self._lock:
+            pools = list(self._pools.values())
+            for pool in pools:
+                pool._check(pool.options.replace(**options))
             self._options.update(options)
-        with self._budget.lock:
-            self._budget.limit = limit
+            with self._budget.lock:
+                self._budget.limit = limit
         for pool in pools:  # one would do for the limit
             pool.resize(**options)
 
     def __repr__(self) -> str:
         """Counts."""
         state = "closed" if self._closed else f"{len(self._pools)} pools"
-        return f"<{type(self).__name__} {state}, open {self._budget.taken} of {self._budget.limit}>"
+        return f"<{type(self).__name__} {state}, open {self._budget.open()} of {self._budget.limit}>"
 
     def _shut(self) -> list[P]:
         """Close what is idle, refuse all who wait and all who come."""
@@ -156,7 +160,7 @@ class GroupBase(Generic[P]):
 
     def _forked(self) -> None:
         self._budget = self._budget.renewed()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def _checked(max_total: object) -> int:

@@ -38,6 +38,9 @@ def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
     """Ask the core for a connection, unless the hit path found one; true if a first wait is due."""
     if waiter.slot is None:
         core = pool._core
+        if core.budget.owned():
+            message = f"pool {pool.name!r}: a finalizer that runs in the middle of its work cannot acquire"
+            raise Error(message)
         now = waiter.queued_at
         with core.lock:
             todo = core.request(waiter, now)
@@ -226,6 +229,9 @@ def put(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
 def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None) -> None:  # noqa: FBT001 - passed on
     """Go on where `Core.put` could not finish without the lock."""
     core = pool._core
+    if core.budget.owned():
+        put_off(pool, partial(put_failed, pool, slot, outcome))
+        return
     now = pool._clock()
     todo: Todo
     with core.lock:
@@ -379,11 +385,31 @@ def terminate(pool: PoolBase[Any], slot: Slot) -> None:
 def _under_lock(
     pool: PoolBase[Any], transition: Callable[..., Todo], *args: object, **options: object
 ) -> None:
-    """Make one transition and carry out what it leaves to do."""
+    """Make one transition and carry out what it leaves to do. Later, if this thread is amid another one."""
+    budget = pool._core.budget
+    if budget.owned():
+        put_off(pool, partial(_under_lock, pool, transition, *args, **options))
+        return
     now = pool._clock()
-    with pool._core.lock:
+    with budget.lock:
         todo = transition(*args, now, **options)
     carry_out(pool, todo)
+    if budget.put_off:
+        catch_up(pool)
+
+
+def put_off(pool: PoolBase[Any], call: Callable[[], None]) -> None:
+    """Keep what a finalizer wants that the collector runs while this very thread has the lock."""
+    pool._core.budget.put_off.append(call)
+    pool._nudge_upkeep()
+
+
+def catch_up(pool: PoolBase[Any]) -> None:
+    """Do what was put off."""
+    calls = pool._core.budget.put_off
+    with suppress(IndexError):  # another thread may take the last one
+        while calls:
+            calls.popleft()()
 
 
 def carry_out(pool: PoolBase[Any], todo: Todo) -> None:

@@ -280,6 +280,42 @@ def test_with_fewer_places_than_pools_each_has_its_turn() -> None:
         place = name
 
 
+def test_a_caller_for_whom_a_dial_is_under_way_does_not_speak_for_those_behind_it() -> None:
+    group = Group(2, "a", "b", "c", max_connecting=4)
+    slot = group["c"].acquire()
+    for name in ("a", "b", "a"):  # the first one's dial takes the last place
+        group[name].ask()
+        group.advance(1)
+    group["c"].discard(slot)
+    group["c"].farewelled()
+    assert (len(group["a"].dials), len(group["b"].dials)) == (1, 1)
+
+
+def test_one_that_was_given_a_dead_connection_is_still_as_old_as_it_was() -> None:
+    group = Group(2, "a", "b")
+    a, b = group["a"], group["b"]
+    held = [a.acquire(), b.acquire()]
+    (first,) = queue(a)
+    queue(b)
+    a.release(held[0])
+    a.run(a.core.bury, first)
+    b.discard(held[1])
+    b.farewelled()
+    assert (len(a.dials), len(b.dials)) == (1, 0)
+
+
+def test_lanes_of_one_pool_share_the_places_of_a_group_that_are_fewer_than_its_own() -> None:
+    group = Group(4, "a")
+    a = group["a"]
+    held = [a.acquire("red") for _ in range(4)]
+    green = a.ask("green")
+    a.ask("red")
+    a.release(held[0])
+    a.farewelled()
+    a.dialed()
+    assert green.outcome == "served"
+
+
 # ── full, dead-locked, resized ───────────────────────────────────────────────────────────────────
 
 
@@ -299,6 +335,14 @@ def test_it_does_not_refuse_when_an_idle_connection_could_make_room() -> None:
     group["a"].farewelled()
     group["b"].dialed()
     assert caller.outcome == "served"
+
+
+def test_a_place_that_another_pool_s_callers_wait_for_is_not_free() -> None:
+    group = Group(1, "a", "b", "c", on_full="reject")
+    assert group["a"].ask().outcome == "waiting"  # for its dial
+    assert group["b"].ask().outcome == "full"
+    group["a"].dialed()
+    assert group["c"].ask().outcome == "full"
 
 
 def test_to_wait_for_a_place_of_the_group_counts_as_a_wait() -> None:
@@ -368,7 +412,15 @@ def test_a_pool_alone_has_a_budget_without_an_end() -> None:
     face.acquire()
     assert (face.core.budget.limit, face.core.budget.taken) == (NEVER, 1)
     assert list(face.core.budget.holders) == [face.core]
-    assert face.core.budget.free() == NEVER
+    assert face.core.budget.free(face.core) == NEVER
+
+
+def test_what_says_goodbye_takes_a_place_and_is_not_open_any_more() -> None:
+    group = Group(3, "a", "b")
+    slot = group["a"].acquire()
+    group["b"].acquire()
+    group["a"].discard(slot)
+    assert (group.budget.taken, group.budget.open()) == (2, 1)
 
 
 def test_a_forked_child_has_one_new_budget_for_all_who_shared_one() -> None:

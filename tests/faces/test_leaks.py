@@ -11,16 +11,19 @@ import sys
 import threading
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+import cenote
 from cenote import AsyncPool, Pool
 from cenote._core import Slot
 from cenote.testing import AsyncScriptedConnector, FakeConnection, ScriptedConnector
 from tests.faces.conftest import Make
+from tests.faces.worlds import Tasks, Threads, world_of
 from tests.patience import SAFETY, goes
 
 DROPPED = "dropped without release"
@@ -140,6 +143,64 @@ def test_a_finalizer_may_run_in_the_middle_of_a_transition(make: Make, methods: 
         all_transitions(world)
     assert leases == []
     assert world.stats.in_use == 0
+
+
+class Session:
+    """What users make of a lease: an object that gives it back when it is collected."""
+
+    def __init__(self, end: Callable[[], Any]) -> None:
+        self.end = end
+
+    def __del__(self) -> None:
+        self.end()
+
+
+@pytest.mark.parametrize("methods", [["request"], ["release", "pass_on"], ["settle"], ["dialed"]], ids=str)
+@pytest.mark.parametrize("end", ["release", "discard"])
+def test_a_finalizer_may_give_a_lease_back_in_the_middle_of_a_transition(
+    make: Make, methods: list[str], end: str
+) -> None:
+    world = make(max_open=2)
+    lease = world.acquire()
+    world.calls.clear()
+    # Nobody can await in a finalizer: there a lease is discarded, or closed with its suspended block.
+    sessions = [Session(lease.discard if isinstance(world, Tasks) else getattr(lease, end))]
+    in_transitions(world, methods, sessions.clear)
+    all_transitions(world)
+    assert sessions == []
+    world.settle()
+    assert world.stats.in_use == 0
+    assert world.pool._core.budget.put_off == deque()
+
+
+def test_what_a_finalizer_wanted_is_done_by_upkeep_if_nothing_else_happens(make: Make) -> None:
+    world = make(max_open=1)
+    sessions = [Session(world.acquire().discard)]
+    world.calls.clear()
+
+    def drop() -> None:
+        with world.pool._core.lock:
+            sessions.clear()
+            gc.collect()
+
+    world.inside(drop)
+    assert world.stats.in_use == 1
+    world.upkeep()
+    assert world.stats.in_use == 0
+
+
+def test_a_finalizer_that_acquires_in_the_middle_of_a_transition_is_refused() -> None:
+    errors: list[cenote.Error] = []
+
+    def acquire() -> None:
+        with pytest.raises(cenote.Error, match="a finalizer") as caught:
+            world.pool.acquire()
+        errors.append(caught.value)
+
+    with world_of(Threads, max_open=2) as world:
+        in_transitions(world, ["dialed"], acquire)
+        world.release(world.acquire())
+    assert len(errors) == 1
 
 
 def all_transitions(world: Any) -> None:

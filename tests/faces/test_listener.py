@@ -41,7 +41,7 @@ def test_the_listener_is_called_without_the_lock() -> None:
     held: list[bool] = []
 
     def listener(event: Event) -> None:
-        held.append(pool._core.lock.locked())
+        held.append(pool._core.budget.owned())
 
     pool: Pool[FakeConnection] = Pool(ScriptedConnector(), listener=listener)
     with pool.connection():

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -85,6 +86,23 @@ def test_a_bad_option_is_refused_by_the_group_itself_and_not_by_its_first_pool()
         group.resize(max_total=0)
     with pytest.raises(ConfigError, match="max_open"):
         group.resize(max_open=0)
+
+
+def test_a_target_may_be_something_that_cannot_be_hashed() -> None:
+    @dataclass(frozen=True)
+    class Endpoint:
+        settings: dict[str, str]
+
+        def connect(self, timeout: float) -> list[int]:
+            return []
+
+        def close(self, connection: list[int]) -> None:
+            pass
+
+    with PoolGroup() as group:
+        one, two = Endpoint({}), Endpoint({})
+        assert group.pool(one) is group.pool(one)
+        assert group.pool(one) is not group.pool(two)
 
 
 def test_a_bad_target_leaves_no_pool() -> None:
@@ -184,6 +202,33 @@ def test_two_loops_in_two_threads_share_the_limit(servers: list[LineServer]) -> 
     assert answers == ["first", "second"]
 
 
+@pytest.mark.parametrize("left", ["in use", "dialing"])
+def test_what_a_closed_loop_has_left_in_one_pool_makes_room_for_another(
+    servers: list[LineServer], left: str
+) -> None:
+    group = AsyncPoolGroup(max_total=1, timeout=60)
+
+    async def leave_it() -> None:
+        if left == "in use":
+            leases.append(await group.pool(servers[0].url).acquire())
+        else:
+            asyncio.ensure_future(group.pool(servers[0].url).acquire())  # noqa: RUF006 - it is to be left
+            await until(lambda: group.stats().open_connections)
+
+    async def ask_another() -> None:
+        async with group.connection(servers[1].url) as stream:
+            assert await ask_async(stream, "hello") == "hello"
+        await group.close()
+
+    leases: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_it())
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.close()
+    asyncio.run(ask_another())
+
+
 def test_one_that_times_out_is_told_of_the_group_and_who_holds_its_places(servers: list[LineServer]) -> None:
     with PoolGroup(max_total=1) as group:
         lease = group.connection(servers[0].url)
@@ -226,6 +271,23 @@ def test_a_task_is_told_so_too(servers: list[LineServer]) -> None:
                 await lease.__aenter__()
 
     asyncio.run(main())
+
+
+def test_a_lease_that_is_dropped_gives_its_place_back_though_its_pool_is_long_forgotten(
+    servers: list[LineServer],
+) -> None:
+    with PoolGroup(max_total=1) as group:
+        leases = [group.connection(servers[0].url)]
+        for port in range(10_000, 10_000 + REMEMBERED):
+            group.pool(f"tcp://127.0.0.1:{port}")
+
+        def drop_and_ask_another() -> str:
+            leases.clear()
+            with group.connection(servers[1].url, timeout=60) as sock:
+                return ask(sock, "hello")
+
+        with pytest.warns(ResourceWarning, match="was dropped without release"):
+            assert drop_and_ask_another() == "hello"
 
 
 def test_a_group_that_does_not_queue_refuses(servers: list[LineServer]) -> None:

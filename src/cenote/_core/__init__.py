@@ -29,7 +29,8 @@ does so first and looks at the idle slots afterwards; `put` returns its slot fir
 the calm afterwards. One of the two therefore sees the other, no wake-up is lost, and nobody
 barges: with a waiter queued there is no calm. See docs/decisions/0002-hit-without-lock.md.
 
-All other transitions need the lock and end in `settle`, which restores the invariants: no waiter
+All other transitions need the lock, which a finalizer may find in its own thread's hands: then it
+is put off, see `Budget.owned`. They end in `settle`, which restores the invariants: no waiter
 while an idle slot would serve it, never more slots than the limit, no surplus idle slot, as many
 dials as are wanted and allowed. Capacity that is freed in any way thus always wakes a waiter.
 """

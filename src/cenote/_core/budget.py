@@ -8,7 +8,9 @@ in its own Todo.
 
 from __future__ import annotations
 
-from threading import Lock
+from collections import deque
+from collections.abc import Callable
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from .state import NEVER, Act
@@ -20,14 +22,33 @@ if TYPE_CHECKING:
 class Budget:
     """How many connections may be open in all pools that share it. All methods need the lock."""
 
-    __slots__ = ("_renewed", "holders", "limit", "lock", "short", "taken", "tight")
+    __slots__ = (
+        "_renewed",
+        "holders",
+        "limit",
+        "lock",
+        "owned",
+        "put_off",
+        "short",
+        "taken",
+        "tickets",
+        "tight",
+    )
 
     def __init__(self, limit: float = NEVER) -> None:
         """Start with nothing taken."""
-        self.lock = Lock()
+        # Reentrant for one reason only: it can be asked whose it is. Nobody may take it twice, see `owned`.
+        self.lock = RLock()
+        # Whether this thread is in the middle of a transition. Then it is a finalizer that asks: the garbage
+        # collector runs them wherever it likes, and what they want of a pool has to wait.
+        self.owned: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined] # typeshed has it not
+        self.put_off: deque[Callable[[], None]] = deque()
         self.limit = limit
+        self.tickets = 0  # of waiters, in the order in which they asked
         self.taken = 0  # places, of all pools
-        self.holders: dict[Settling, None] = {}  # pools that have a place
+        # Cores that have a place. Those of a group with their pools: one that nobody else refers to must be
+        # there to free it.
+        self.holders: dict[Settling, object] = {}
         self.short: dict[Settling, None] = {}  # pools that could dial for a waiter if there were a place
         # Somebody lacks a place, or too many are taken: no pool may lend without the lock.
         self.tight = False
@@ -44,7 +65,7 @@ class Budget:
     def take(self, core: Settling) -> None:
         """Count a place that this pool has taken."""
         self.taken += 1
-        self.holders[core] = None
+        self.holders[core] = None if self.limit == NEVER else core.home()
 
     def give_back(self, core: Settling) -> None:
         """Count a place that this pool has freed."""
@@ -56,27 +77,31 @@ class Budget:
         """Whether a pool may take a place without asking who needs it most."""
         return self.taken < self.limit and not self.tight
 
-    def free(self) -> float:
-        """Places that are in nobody's hands: not taken yet, or taken by connections that could be closed."""
+    def open(self) -> int:
+        """Connections that are open or being opened. Needs no lock: it looks at a copy."""
+        return self.taken - sum(core.closing for core in tuple(self.holders))
+
+    def free(self, core: Settling) -> float:
+        """Places that callers of this pool could have: neither in use nor wanted by other pools' callers."""
         if self.limit == NEVER:
             return NEVER
-        return self.limit - sum(core.in_use() for core in self.holders)
+        others = (other for other in self.holders.keys() | self.short.keys() if other is not core)
+        spoken_for = sum(min(other.in_use() + other.overdue + other.queued, other.limit) for other in others)
+        return self.limit - spoken_for - core.in_use()
 
     # ── who gets them ───────────────────────────────────────────────────────────────────────────
 
-    def owes(self, core: Settling, asked_at: float) -> bool:
-        """Whether a waiter of another pool has a better right to a place of this one than one of `asked_at`.
+    def owes(self, core: Settling, ticket: int) -> bool:
+        """Whether a waiter of another pool has a better right to a place of this one than the given ticket.
 
         As between lanes: pools that want connections share the limit equally, and while each has its
         share, what is returned to a pool serves its own waiters. With fewer places than pools, one
         that has none at all may ask for one.
         """
-        share = self.limit // len(self.holders | self.short)
+        share = self.limit // len(self.holders.keys() | self.short.keys())
         coming = self._closing()
         return len(core.slots) - core.closing > share and any(
-            other is not core
-            and len(other.slots) + coming < max(share, 1)
-            and other.oldest_asked_at() < asked_at
+            other is not core and len(other.slots) + coming < max(share, 1) and other.first_lacking() < ticket
             for other in self.short
         )
 
@@ -91,7 +116,7 @@ class Budget:
         self._note_need(core, now)
         touched: dict[Settling, None] = {}
         while self.short and self.taken < self.limit:
-            first = min(self.short, key=lambda one: one.oldest_asked_at())
+            first = min(self.short, key=lambda one: one.first_lacking())
             first.dial_next(now)
             self._note_need(first, now)
             touched[first] = None

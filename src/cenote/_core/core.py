@@ -81,8 +81,7 @@ class Core(Upkeep):
         """Give the waiter an idle slot, a refusal, or a place at the end of the queue."""
         waiters = waiter.lane.waiters
         if self.saturated and waiters and not waiter.lane.idle:  # one that `take` put back must be settled
-            self.tickets += 1
-            waiter.ticket = self.tickets
+            waiter.ticket = self.budget.tickets = self.budget.tickets + 1
             waiter.surplus = True
             self.wait_count += 1
             waiters[waiter] = None
@@ -179,8 +178,7 @@ class Core(Upkeep):
         self.calm = False  # before settle looks at the idle slots again; see the package
         waiter.queued_at = now
         if not ahead:
-            self.tickets += 1
-            waiter.ticket = self.tickets
+            waiter.ticket = self.budget.tickets = self.budget.tickets + 1
             waiter.surplus = self.queued >= self._free()
             self.wait_count += waiter.surplus
         waiter.lane.waiters[waiter] = None
@@ -203,7 +201,7 @@ class Core(Upkeep):
 
     def _free(self) -> float:
         """Places in nobody's hands."""
-        return min(self.limit - self.in_use(), self.budget.free())
+        return min(self.limit - self.in_use(), self.budget.free(self))
 
     def obstacles(self) -> list[Slot]:
         """The slots of which one must come back before a caller can go on; none if there is room.

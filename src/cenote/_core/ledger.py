@@ -81,7 +81,6 @@ class Ledger:
         "retry_at",
         "saturated",
         "slots",
-        "tickets",
         "timeouts",
         "todo",
         "wait_count",
@@ -124,7 +123,6 @@ class Ledger:
         # of the queue, and what is returned can only go to its head.
         self.saturated = False
         self.queued = 0  # waiters of all lanes
-        self.tickets = 0
         self.ids = 0
         self.closed_for: dict[str, int] = {}
         self.past_uses = 0  # of slots that are gone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from .ledger import Ledger
 from .state import NEVER, Act, Lane, Refusal, Slot, State, Todo, Waiter
 
@@ -13,7 +15,7 @@ class Settling(Ledger):
 
     def settle(self, now: float) -> Todo:
         """Restore the invariants, and hand out what is to be done for it and for the transition before."""
-        assert self.lock.locked()
+        assert self.budget.owned()
         if self.dropped:
             self._reclaim(now)
         if self.closed:
@@ -88,7 +90,7 @@ class Settling(Ledger):
             while lane.idle and lane.waiters:
                 waiter = next(iter(lane.waiters))
                 if (len(self.lanes) > 1 and self._owes_place(lane)) or (
-                    self.budget.tight and self.budget.owes(self, waiter.queued_at)
+                    self.budget.tight and self.budget.owes(self, waiter.ticket)
                 ):
                     self._close_coldest(1, "moved", now, [lane])
                 elif not waiter.accepts():  # cancelled a moment ago, its task has not run yet
@@ -129,7 +131,9 @@ class Settling(Ledger):
         places than lanes, a lane that has none at all may ask for one.
         """
         wanting = [other for other in self.lanes.values() if other.open or other.waiters]
-        share = self.limit // len(wanting)
+        # Of those that the budget leaves, if that is what is short.
+        places = len(self.slots) - self.closing if self in self.budget.short else self.limit
+        share = places // len(wanting)
         oldest = next(iter(lane.waiters)).ticket
         return lane.open > share and any(
             other.waiters
@@ -217,12 +221,10 @@ class Settling(Ledger):
         if lane is not None:  # it is not its turn if the other pool's clock was read a moment before its own
             self._dial(lane, now)
 
-    def oldest_asked_at(self) -> float:
-        """When the caller joined the queue who has waited longest."""
-        return min(
-            (next(iter(lane.waiters)).queued_at for lane in self.lanes.values() if lane.waiters),
-            default=NEVER,
-        )
+    def first_lacking(self) -> float:
+        """The ticket of the oldest waiter for whom no dial is under way."""
+        lacking = (next(islice(lane.waiters, lane.dialing, None), None) for lane in self.lanes.values())
+        return min((waiter.ticket for waiter in lacking if waiter is not None), default=NEVER)
 
     def coldest(self, count: float) -> list[Slot]:
         """The idle slots longest on the shelf, of each lane as many as `count`."""
