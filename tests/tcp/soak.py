@@ -24,7 +24,7 @@ from random import Random
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
-from cenote import AsyncPool, Pool
+from cenote import AsyncPool, Pool, Stats
 from cenote.testing import SAFETY
 from tests.tcp.server import LineServer, ask, ask_async, make_certificate
 
@@ -42,6 +42,8 @@ class Report(NamedTuple):
     hung_up_while_idle: int
     peak: int
     connections: int
+    given_up: int
+    """Closed by the pool: ended by the server, or under suspicion since two others were."""
 
 
 class Secured(NamedTuple):
@@ -136,7 +138,9 @@ def in_threads(
             barrier.wait()
         for thread in threads:
             thread.join()
-        return Report(sum(right), errors, chance.count, idle, server.peak, server.accepted)
+        return Report(
+            sum(right), errors, chance.count, idle, server.peak, server.accepted, given_up(pool.stats())
+        )
 
 
 async def in_tasks(
@@ -162,7 +166,12 @@ async def in_tasks(
             for size in sizes(requests):
                 await asyncio.gather(*(caller(number, size) for number in range(callers)))
                 idle += hang_up_idle(pool, server, random)
-        return Report(right, errors, chance.count, idle, server.peak, server.accepted)
+        return Report(right, errors, chance.count, idle, server.peak, server.accepted, given_up(pool.stats()))
+
+
+def given_up(stats: Stats) -> int:
+    """So many the pool did not keep."""
+    return stats.dead_on_acquire + stats.dead_on_keepalive + stats.discarded
 
 
 def sizes(requests: int) -> list[int]:
