@@ -110,11 +110,10 @@ class GroupBase(Generic[P]):
         """Take a snapshot of the group and of each pool in it. Never waits for a connection."""
         pools = [(pool.name, pool.stats()) for pool in self.pools]
         with self._budget.lock:
-            taken = self._budget.taken
-            closing = sum(core.closing for core in self._budget.holders)
+            open_, closing = self._budget.open(), self._budget.closing()
         return GroupStats(
             max_open_connections=self.max_total,
-            open_connections=taken - closing,
+            open_connections=open_,
             closing=closing,
             in_use=sum(stats.in_use for _, stats in pools),
             idle=sum(stats.idle for _, stats in pools),

@@ -406,10 +406,12 @@ def put_off(pool: PoolBase[Any], call: Callable[[], None]) -> None:
 
 def catch_up(pool: PoolBase[Any]) -> None:
     """Do what was put off."""
-    calls = pool._core.budget.put_off
+    waiting, calls = pool._core.budget.put_off, list[Callable[[], None]]()
     with suppress(IndexError):  # another thread may take the last one
-        while calls:
-            calls.popleft()()
+        while waiting:
+            calls.append(waiting.popleft())
+    for call in calls:  # each looks for more at its end, and would find what it left there
+        call()
 
 
 def carry_out(pool: PoolBase[Any], todo: Todo) -> None:

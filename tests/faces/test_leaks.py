@@ -14,12 +14,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 import cenote
-from cenote import AsyncPool, Pool
+from cenote import AsyncPool, Pool, _steps
 from cenote._core import Slot
 from cenote.testing import AsyncScriptedConnector, FakeConnection, ScriptedConnector
 from tests.faces.conftest import Make
@@ -187,6 +188,17 @@ def test_what_a_finalizer_wanted_is_done_by_upkeep_if_nothing_else_happens(make:
     assert world.stats.in_use == 1
     world.upkeep()
     assert world.stats.in_use == 0
+
+
+def test_there_may_be_very_many_of_them_at_once() -> None:
+    with Pool(ScriptedConnector(), max_open=1) as pool:
+        lease = pool.acquire()
+        with pool._core.lock:
+            for _ in range(2_000):  # each looks at its end whether more was put off
+                _steps.put_off(pool, partial(_steps._under_lock, pool, pool._core.settle))
+            lease.discard()
+        _steps.catch_up(pool)
+        assert pool.stats().in_use == 0
 
 
 def test_a_finalizer_that_acquires_in_the_middle_of_a_transition_is_refused() -> None:

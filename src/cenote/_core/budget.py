@@ -37,7 +37,7 @@ class Budget:
 
     def __init__(self, limit: float = NEVER) -> None:
         """Start with nothing taken."""
-        # Reentrant for one reason only: it can be asked whose it is. Nobody may take it twice, see `owned`.
+        # Reentrant since it can then be asked whose it is. No transition begins within another, see `owned`.
         self.lock = RLock()
         # Whether this thread is in the middle of a transition. Then it is a finalizer that asks: the garbage
         # collector runs them wherever it likes, and what they want of a pool has to wait.
@@ -79,7 +79,11 @@ class Budget:
 
     def open(self) -> int:
         """Connections that are open or being opened. Needs no lock: it looks at a copy."""
-        return self.taken - sum(core.closing for core in tuple(self.holders))
+        return self.taken - self.closing()
+
+    def closing(self) -> int:
+        """Connections on their way out. Needs no lock, either."""
+        return sum(core.closing for core in tuple(self.holders))
 
     def free(self, core: Settling) -> float:
         """Places that callers of this pool could have: neither in use nor wanted by other pools' callers."""
@@ -99,7 +103,7 @@ class Budget:
         that has none at all may ask for one.
         """
         share = self.limit // len(self.holders.keys() | self.short.keys())
-        coming = self._closing()
+        coming = self.closing()
         return len(core.slots) - core.closing > share and any(
             other is not core and len(other.slots) + coming < max(share, 1) and other.first_lacking() < ticket
             for other in self.short
@@ -138,7 +142,7 @@ class Budget:
             # Before we look at the idle slots; see the package.
             core.calm = core.saturated = False
         wanted = sum(core.lacking(now) for core in self.short)
-        surplus = self.taken - self._closing() + wanted - self.limit
+        surplus = self.taken - self.closing() + wanted - self.limit
         if surplus <= 0:
             return
         idle = [(slot, core) for core in self.holders for slot in core.coldest(surplus)]
@@ -146,6 +150,3 @@ class Budget:
         for slot, core in idle[: int(surplus)]:
             if core.evict(slot, now):
                 touched[core] = None
-
-    def _closing(self) -> int:
-        return sum(core.closing for core in self.holders)
