@@ -41,8 +41,12 @@ def own_postgres(breakable: PostgresServer) -> PostgresServer:
 
 
 def environment(folder: Path, **changes: str) -> dict[str, str]:
-    """Ours, without what would speak about the terminal; temporary files go to `folder`."""
+    """Ours, without what would speak about the terminal; temporary files go to `folder`.
+
+    Nor unbuffered: then Python drops the rest of a write that a signal has cut short.
+    """
     unwanted = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"}
+    unwanted.add("PYTHONUNBUFFERED")
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {"TMPDIR": str(folder), "TERM": "xterm-256color", "PYTHONUTF8": "1"} | changes
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tests.core.harness import Face
 
 
@@ -112,3 +115,42 @@ def test_a_snapshot_can_be_taken_of_an_empty_pool() -> None:
     stats = Face(max_open=None).stats()
     assert stats.max_open_connections is None
     assert (stats.open_connections, stats.overflow_open, stats.acquire_count) == (0, 0, 0)
+
+
+class Meddled:
+    """A lock in the moment after whose release somebody else comes."""
+
+    def __init__(self, lock: Any, meddle: Callable[[], object]) -> None:
+        self._lock = lock
+        self._meddle = [meddle]
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if self._meddle:
+            self._meddle.pop()()
+
+
+def test_the_uses_of_a_connection_that_leaves_during_a_snapshot_are_counted_once() -> None:
+    face = Face()
+    face.release(face.acquire())
+    used = face.acquire()
+    face.discard(used)
+    face.core.lock = Meddled(face.core.lock, face.farewelled)  # type: ignore[assignment]
+    assert face.stats().acquire_count == 2
+    assert not face.core.slots
+    assert face.stats().acquire_count == 2
+
+
+def test_acquires_do_not_fall_while_a_connection_is_between_hand_and_shelf() -> None:
+    face = Face()
+    slot = face.acquire()
+    assert face.stats().acquire_count == 1
+    slot.hold = face  # as a lease does it first of all
+    assert face.stats().acquire_count == 1
+    face.release(slot)
+    assert face.stats().acquire_count == 1
+    face.acquire()
+    assert face.stats().acquire_count == 2

@@ -33,6 +33,7 @@ class Ledger:
 
     # Slots, since the hit path reads them: an instance dict of so many names is slower.
     __slots__ = (
+        "acquired",
         "ages",
         "budget",
         "calm",
@@ -126,6 +127,7 @@ class Ledger:
         self.ids = 0
         self.closed_for: dict[str, int] = {}
         self.past_uses = 0  # of slots that are gone
+        self.acquired = 0  # what the last snapshot said
         self.wait_count = self.timeouts = self.rejected = self.connects = self.connect_errors = 0
         self.wait_time, self.hold_time, self.connect_time = Recorder(), Recorder(), Recorder()
         self.apply(options)
@@ -266,17 +268,19 @@ class Ledger:
         return len(self.slots) - self.closing - len(self.connecting) - self.overdue - self.idle()
 
     def stats(self) -> Stats:
-        """Take the snapshot. Takes the lock itself, for a moment that does not depend on the pool's size."""
+        """Take the snapshot. Takes the lock itself, for as long as copying the list of slots takes."""
         with self.lock:
+            slots = tuple(self.slots)  # now: the uses of one that leaves are among `past_uses` from then on
             idle, waiting, in_use = self.idle(), self.queued, max(self.in_use(), 0)
-            closing, total, past_uses = self.closing, len(self.slots), self.past_uses
+            closing, total, past_uses = self.closing, len(slots), self.past_uses
             dials = len(self.connecting) + self.overdue
             closed_for = self.closed_for.copy()
             wait, hold, connect = self.wait_time.copy(), self.hold_time.copy(), self.connect_time.copy()
             counts = (self.wait_count, self.timeouts, self.rejected, self.connects, self.connect_errors)
-        slots = tuple(self.slots)
         released = past_uses + sum(slot.uses for slot in slots)
         acquired = released + sum(slot.held for slot in slots)
+        with self.lock:  # one on its way from a hand to the shelf is neither held any more nor counted yet
+            acquired = self.acquired = max(acquired, self.acquired)
         return Stats(
             max_open_connections=self.options.max_open,
             open_connections=total - closing,
