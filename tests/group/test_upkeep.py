@@ -73,7 +73,7 @@ def test_a_dial_turns_the_upkeep_of_its_own_pool_and_of_no_other(turns: Turns) -
             with pool.connection():
                 pass
         turns.settle()
-        for pool in pools:  # its first turn may have come in the middle of its dial, which is planned for then
+        for pool in pools:  # its first turn may have come in the middle of its dial
             _upkeep.wake(pool)
         turns.settle()
         before = [turns.of(pool) for pool in pools]
