@@ -13,12 +13,11 @@ import cenote
 from tests.mysql.conftest import Place
 from tests.mysql.worlds import TASK_WORLDS, WORLDS, World, ask, done, entered, id_of, in_worlds, query
 from tests.postgres.sampler import Watcher
+from tests.servers.mariadb import ALIVE
 
 MOST = 4
 USERS = 12
 OPERATIONS = 25
-# MariaDB cuts the socket of a killed connection before it takes it off its list: no client can wait for that.
-ALIVE = "command <> 'Killed'"
 FAILING = ("error", "kill self")  # only these may raise something
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, ClassVar, Protocol
 
 from tests.patience import SAFETY
-from tests.servers.mariadb import MariaDBServer
+from tests.servers.mariadb import ALIVE, MariaDBServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import CountingProxy
 from tests.sql.subjects import Subject
@@ -121,7 +121,7 @@ class MariaDBStage(_Asked):
         " where user = %s and command in ('Query', 'Execute')",
         "transactions": "select count(*) from information_schema.innodb_trx"
         " join information_schema.processlist on trx_mysql_thread_id = id where user = %s",
-        "connections": "select count(*) from information_schema.processlist where user = %s",
+        "connections": f"select count(*) from information_schema.processlist where user = %s and {ALIVE}",
     }
 
     def __init__(self, server: MariaDBServer) -> None:
