@@ -46,10 +46,10 @@ SETTINGS = {
 }
 
 ALIVE = "command not in ('Killed', 'Busy')"
-"""Which of the listed sessions still have a socket: MariaDB closes it before it takes the session off the list.
+"""Which of the listed sessions still have a socket: MariaDB closes it before it takes them off the list.
 
-It marks the session as killed first, and keeps its lock meanwhile, for which the list says busy. It says so for
-a moment of each statement, too: whoever counts over and over sees such a session at the next look.
+It marks the session as killed first, and keeps its lock meanwhile, for which the list says busy. It says so
+for a moment of each statement, too: whoever counts over and over sees such a session at the next look.
 """
 
 _OURS = f"user not in ('{SUPERUSER}', 'system user', 'event_scheduler')"
