@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # The rooms that the core may know: values without behaviour of their own.
 CORE_MAY = {"options", "errors", "stats", "events", "durations"}
 # The order of the house: a room imports only from rooms to its left.
-ORDER = ["_core", "_sockets", "_waiters", "_explain", "_report", "_steps", "_pool"]
+ORDER = ["_core", "_sockets", "_waiters", "_explain", "_report", "_looks", "_steps", "_pool"]
 # Of the drivers' rooms, what needs no driver: reading a URL, the registry, and PEP 249's connector, for which
 # the user brings the driver along.
 DRIVERLESS = {"drivers._registry", "drivers._urls", "drivers.dbapi"}

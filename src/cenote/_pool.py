@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
-from . import _explain, _fork, _steps
+from . import _explain, _fork, _looks, _steps
 from ._core import Budget, Core, Slot, State
 from ._deadline import current_deadline
 from ._explain import Holder
@@ -95,7 +95,7 @@ class LeaseBase(Generic[C]):
             return None
         self._hold = None
         hold.slot.hold = hold
-        if error is not None and _steps.distrusts(hold.pool, error):
+        if error is not None and _looks.distrusts(hold.pool, error):
             _steps.discard(hold.pool, hold.slot)
             return None
         return hold.slot
@@ -165,7 +165,7 @@ class PoolBase(Generic[C]):
 
     def _adopt(self, *, stacklevel: int) -> None:
         """Draw the consequences of new options."""
-        self._is_clean = _steps.cleanliness(self._hooks, reset=self._options.reset is not None)
+        self._is_clean = _looks.cleanliness(self._hooks, reset=self._options.reset is not None)
         if self._options.max_open is None:
             text = f"pool {self.name!r}: max_open=None sets no limit; set it below what the server accepts"
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
@@ -206,6 +206,7 @@ class PoolBase(Generic[C]):
             TypeError: there is no such option.
         """
         core = self._core
+        _steps.refuse_amid(self, "resize")
         with core.lock:
             changed = self._options.replace(**options)
             self._check(changed)
@@ -256,7 +257,7 @@ class PoolBase(Generic[C]):
         if hooks_for is not None and not self._met:
             self._met = True
             self._hooks = hooks_for(connection)
-            self._is_clean = _steps.cleanliness(self._hooks, reset=self._options.reset is not None)
+            self._is_clean = _looks.cleanliness(self._hooks, reset=self._options.reset is not None)
 
     def _hold(self, slot: Slot) -> Hold:
         """Make the hold of a new connection."""

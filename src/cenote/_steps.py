@@ -15,12 +15,11 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from . import _explain, _report, _sockets
+from . import _explain, _looks, _report, _sockets
 from ._core import Act, Slot, Todo, Waiter
 from ._report import log
 from ._sockets import Sight
 from ._waiters import FIRST_WAIT
-from .connector import Hooks
 from .errors import ConnectError, Error, Phase, PoolTimeout
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
     """Ask the core for a connection, unless the hit path found one; true if a first wait is due."""
     if waiter.slot is None:
         core = pool._core
-        if core.budget.owned():
-            message = f"pool {pool.name!r}: a finalizer that runs in the middle of its work cannot acquire"
-            raise Error(message)
+        refuse_amid(pool, "acquire")
         now = waiter.queued_at
         with core.lock:
             todo = core.request(waiter, now)
@@ -48,6 +45,13 @@ def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
             carry_out(pool, todo)
         waiter.patience = min(FIRST_WAIT, deadline - now)
     return waiter.slot is None and waiter.refusal is None and waiter.patience > 0
+
+
+def refuse_amid(pool: PoolBase[Any], what: str) -> None:
+    """Refuse a finalizer that runs amid this thread's own transition what cannot be put off."""
+    if pool._core.budget.owned():
+        message = f"pool {pool.name!r}: a finalizer that runs in the middle of its work cannot {what}"
+        raise Error(message)
 
 
 def leave(pool: PoolBase[Any], waiter: Waiter) -> None:
@@ -106,7 +110,7 @@ def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: flo
     slot = waiter.slot
     assert slot is not None
     generation = pool._core.generation
-    sight = _look(pool, slot)
+    sight = _looks.look(pool, slot)
     if sight is Sight.QUIET and not pool._core.needs_ping(slot):
         return True
     if sight is Sight.DEAD:
@@ -136,50 +140,6 @@ def _is_alive(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: flo
     return alive
 
 
-def _look(pool: PoolBase[Any], slot: Slot) -> Sight:
-    """Look without a round trip: the driver's own idea, then the socket."""
-    if slot.watch is None or not slot.watch(0):
-        return Sight.QUIET
-    is_alive = pool._hooks.is_alive
-    if is_alive is not None and not _agrees(is_alive, slot.connection):
-        return Sight.DEAD
-    fileno = pool._fileno(slot)
-    return Sight.DEAD if fileno is None else _sockets.examine(fileno)
-
-
-def _agrees(hook: Callable[[Any], bool | None], connection: object) -> bool | None:
-    """Ask a connector's plain hook; one that raises does not agree."""
-    try:
-        return hook(connection)
-    except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection
-        return False
-
-
-def _watch(pool: PoolBase[Any], slot: Slot) -> Callable[[int], object] | None:
-    """Make the free look for one connection, as cheap as its driver allows: the hit path calls it."""
-    fileno, connection, is_alive = pool._fileno(slot), slot.connection, pool._hooks.is_alive
-    look = _sockets.watch(fileno) if fileno is not None else None
-    if is_alive is None or (look is not None and pool._hooks.socket_tells):
-        return look
-    if look is None:
-        return lambda _: not _agrees(is_alive, connection)
-    return lambda _: not _agrees(is_alive, connection) or look(0)
-
-
-def cleanliness(hooks: Hooks[Any], *, reset: bool) -> Callable[[Any], bool] | None:
-    """Make the free look at a returned connection that says whether `tidy` is needed; None if it never is."""
-    is_broken, in_transaction = hooks.is_broken, hooks.in_transaction
-    if (reset and hooks.reset is not None) or (hooks.rollback is not None and in_transaction is None):
-        return lambda _: False
-    if hooks.is_clean is not None:
-        return hooks.is_clean
-    if in_transaction is None:
-        return None if is_broken is None else lambda connection: not is_broken(connection)
-    if is_broken is None:
-        return lambda connection: in_transaction(connection) is False
-    return lambda connection: not is_broken(connection) and in_transaction(connection) is False
-
-
 def tidy(pool: PoolBase[Any], slot: Slot) -> Steps[bool]:
     """Bring a returned connection into good order; false if it had to be discarded instead."""
     hooks, connection = pool._hooks, slot.connection
@@ -205,17 +165,8 @@ def tidy(pool: PoolBase[Any], slot: Slot) -> Steps[bool]:
 
 def discard(pool: PoolBase[Any], slot: Slot) -> None:
     """Close a connection instead of taking it back; if its peer is gone, the others are suspect."""
-    lost = slot.watch is not None and _look(pool, slot) is Sight.DEAD
+    lost = slot.watch is not None and _looks.look(pool, slot) is Sight.DEAD
     _under_lock(pool, pool._core.discard, slot, lost=lost)
-
-
-def distrusts(pool: PoolBase[Any], error: BaseException | None) -> bool:
-    """Whether a use that ended in `error` may have left half a conversation that the driver cannot report."""
-    hooks = pool._hooks
-    if error is None or (hooks.is_broken is not None and not hooks.errors_tell):
-        return False
-    # TimeoutError is an OSError, and asyncio's IncompleteReadError an EOFError.
-    return not isinstance(error, Exception) or isinstance(error, OSError | EOFError)
 
 
 def put(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
@@ -257,7 +208,7 @@ def dial(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
         connection = yield partial(pool._connect, pool._options.connect_timeout)
         slot.connection = connection
         pool._meet(connection)
-        slot.watch = _watch(pool, slot)
+        slot.watch = _looks.watch(pool, slot)
         slot.hold = pool._hold(slot)
         if pool._hooks.on_lost is not None:
             # Weakly: what watches a connection, an event loop for one, must not keep its pool alive.
@@ -323,7 +274,7 @@ def keepalive(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     core = pool._core
     generation = core.generation
     try:
-        alive = _look(pool, slot) is not Sight.DEAD
+        alive = _looks.look(pool, slot) is not Sight.DEAD
         if alive and pool._hooks.ping is not None:
             yield partial(pool._talk, pool._hooks.ping, slot, pool._options.connect_timeout)
     except BaseException as error:
@@ -344,6 +295,9 @@ def shut_now(pool: PoolBase[Any]) -> None:
 
 def shut(pool: PoolBase[Any], ender: Waiter, seconds: float) -> Steps[None]:
     """Close the pool: idle ones now, leases as they come back, and after `seconds` cut off."""
+    if pool._core.budget.owned():  # by a finalizer, and nothing can change before that transition is over
+        shut_now(pool)
+        return
     deadline = pool._clock() + seconds
     _under_lock(pool, pool._core.shut, ender)
     while pool._core.slots:

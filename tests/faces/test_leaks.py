@@ -22,6 +22,7 @@ import pytest
 import cenote
 from cenote import AsyncPool, Pool, _steps
 from cenote._core import Slot
+from cenote._waiters import ThreadWaiter
 from cenote.testing import AsyncScriptedConnector, FakeConnection, ScriptedConnector
 from tests.faces.conftest import Make
 from tests.faces.worlds import Tasks, Threads, world_of
@@ -201,18 +202,36 @@ def test_there_may_be_very_many_of_them_at_once() -> None:
         assert pool.stats().in_use == 0
 
 
-def test_a_finalizer_that_acquires_in_the_middle_of_a_transition_is_refused() -> None:
+@pytest.mark.parametrize("use", [Pool.acquire, partial(Pool.resize, max_open=3)], ids=["acquire", "resize"])
+def test_a_finalizer_that_wants_too_much_in_the_middle_of_a_transition_is_refused(
+    use: Callable[[Pool[Any]], object],
+) -> None:
     errors: list[cenote.Error] = []
 
-    def acquire() -> None:
+    def ask() -> None:
         with pytest.raises(cenote.Error, match="a finalizer") as caught:
-            world.pool.acquire()
+            use(world.pool)
         errors.append(caught.value)
 
     with world_of(Threads, max_open=2) as world:
-        in_transitions(world, ["dialed"], acquire)
+        in_transitions(world, ["dialed"], ask)
         world.release(world.acquire())
+        assert world.pool.options.max_open == 2
     assert len(errors) == 1
+
+
+def test_a_finalizer_that_closes_the_pool_in_the_middle_of_a_transition_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Pool(ScriptedConnector(), max_open=1)
+    lease = pool.acquire()
+    with pool._core.lock, monkeypatch.context() as amid:
+        amid.setattr(ThreadWaiter, "wait", None)
+        pool.close()
+        assert not pool.closed  # what is put off is done by whoever is next
+    lease.release()
+    pool.close()
+    assert pool.stats().open_connections == 0
 
 
 def all_transitions(world: Any) -> None:
