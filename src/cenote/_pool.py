@@ -39,6 +39,23 @@ class Hold:
         self.pool = pool
         self.slot = slot
 
+    def is_clean(self) -> bool:
+        """Whether the connection may go back as it is; if not, that takes talking to the server."""
+        is_clean = self.pool._is_clean
+        try:
+            return is_clean is None or is_clean(self.slot.connection)
+        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
+            return False
+
+    def put(self) -> None:
+        """Give a clean connection back. Whoever held it must not use it, nor keep this, from now on."""
+        slot, pool = self.slot, self.pool
+        slot.hold = self
+        clock = pool._clock  # calling the attribute itself would look it up as a method first
+        put = pool._core.put(slot, clock())
+        if not put:
+            _steps.put_failed(pool, slot, put)
+
     def __del__(self) -> None:
         """Report the leak; see `Core.drop` for what may be done here."""
         slot = self.slot
@@ -68,10 +85,11 @@ class LeaseBase(Generic[C]):
         return connection
 
     def _put(self) -> bool:
-        """Give the connection back if it is clean, as most are; false if that takes talking to the server."""
+        """Give the connection back if it is clean; false if that takes talking to the server."""
         hold = self._hold
         if hold is None:
             return True
+        # `Hold.is_clean` and `Hold.put` once more: two calls would be a tenth of an acquire and release.
         slot = hold.slot
         pool = hold.pool
         is_clean = pool._is_clean

@@ -211,6 +211,14 @@ class Pool(PoolBase[C]):
         lease._mark(id(frame), frame.f_code, frame.f_lasti)
         return Transaction(lease, self._hooks.transaction)
 
+    def _take(self) -> Slot:
+        """Acquire as `connection` does, for who needs no lease since he gives it back before he returns."""
+        clock = self._clock
+        slot = self._core.take(self._lane, clock())
+        if slot is None or (slot.watch is not None and slot.watch(0)):
+            slot = self._acquire(None, slot)
+        return slot
+
     def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
         started = self._clock()
         waiter = ThreadWaiter(self._lane, found, started)

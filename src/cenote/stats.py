@@ -1,11 +1,12 @@
 """What a pool counts, and the immutable picture of it that `stats()` gives away.
 
-`Recorder` is the mutable side, kept by the core. `Histogram` and `Stats` are snapshots: reading
-one copies a few integers and never walks the connections while the lock is held.
+`Recorder` is the mutable side, kept by the core. `Histogram` and `Stats` are snapshots: taking
+one copies a few lists while the lock is held, and does the sums when it is given back.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from math import frexp, sqrt
 
@@ -15,6 +16,9 @@ from math import frexp, sqrt
 _BUCKETS = 128
 _LOWEST = -60
 _FLOOR = 1e-18  # keeps frexp away from zero, whose exponent would be that of 0.5
+
+_MANY = 64
+"""So many durations are kept before they are counted, all at once: that is cheaper than each at its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +55,46 @@ class Histogram:
 
 
 class Recorder:
-    """Counts durations into half-octave ranges; belongs to whoever holds the pool's lock."""
+    """Counts durations into half-octave ranges. Belongs to whoever holds the pool's lock, but for `note`."""
 
-    __slots__ = ("_counts", "total")
+    __slots__ = ("_counts", "_noted", "_total")
 
     def __init__(self) -> None:
         """Start empty."""
         self._counts = [0] * _BUCKETS
-        self.total: float = 0.0
+        self._total = 0.0
+        self._noted: deque[float] = deque()
 
     @property
     def count(self) -> int:
-        """How many durations were counted."""
+        """How many durations there are."""
+        self.fold()
         return sum(self._counts)
 
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        self.fold()
+        return self._total
+
+    def note(self, seconds: float) -> bool:
+        """Keep one duration, with or without the lock; true when it is time to `fold`."""
+        noted = self._noted
+        noted.append(seconds)
+        return len(noted) >= _MANY
+
+    def fold(self) -> None:
+        """Count what was noted."""
+        counts, noted = self._counts, self._noted
+        while noted:
+            seconds = noted.popleft()
+            self._total += seconds
+            counts[frexp(seconds * seconds + _FLOOR)[1]] += 1
+
     def record(self, seconds: float) -> None:
-        """Count one duration."""
-        self.total += seconds
-        self._counts[frexp(seconds * seconds + _FLOOR)[1]] += 1
+        """Keep one duration, with the lock."""
+        if self.note(seconds):
+            self.fold()
 
     def snapshot(self, short: int = 0, short_bound: float = 0.0) -> Histogram:
         """Give the histogram, with `short` more durations known only to be at most `short_bound`."""
@@ -84,8 +110,8 @@ class Recorder:
     def copy(self) -> Recorder:
         """Copy the counts, so that the picture can be drawn after the lock is given back."""
         twin = Recorder()
+        twin._total = self.total
         twin._counts = self._counts.copy()
-        twin.total = self.total
         return twin
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cenote.stats import Recorder
 from tests.core.harness import Face
 
 
@@ -115,6 +116,24 @@ def test_a_snapshot_can_be_taken_of_an_empty_pool() -> None:
     stats = Face(max_open=None).stats()
     assert stats.max_open_connections is None
     assert (stats.open_connections, stats.overflow_open, stats.acquire_count) == (0, 0, 0)
+
+
+def test_durations_are_kept_for_a_while_and_none_is_lost() -> None:
+    recorder = Recorder()
+    due = [recorder.note(2.0) for _ in range(100)]
+    assert due.index(True) == 63
+    assert (recorder.count, recorder.total) == (100, 200.0)
+    assert not recorder.note(2.0)
+
+
+def test_a_busy_pool_counts_its_holds_before_they_are_many() -> None:
+    face = Face()
+    for _ in range(200):
+        slot = face.acquire()
+        face.advance(0.25)
+        face.release(slot)
+    assert not face.core.hold_time.note(0.25)  # when 64 are due, they are counted
+    assert face.stats().hold_time.count == 201
 
 
 class Meddled:

@@ -317,6 +317,29 @@ async def test_a_cancelled_task_gives_back_what_it_had(world: World) -> None:
     assert (await done(db.query_row("select 7")))[0] == 7
 
 
+# ── the short way of a single row, which takes no lease ──────────────────────────────────────────
+
+
+@pytest.mark.filterwarnings("ignore:.*dropped without release:ResourceWarning")
+def test_an_error_that_is_kept_does_not_hide_that_the_next_user_loses_the_connection() -> None:
+    with cenote.open("sqlite://", max_open=1) as db:
+        with pytest.raises(cenote.NoRows) as kept:
+            db.query_row("select 1 where false")
+        lease = db.pool.acquire()
+        del lease
+        db.ping()  # waits until the pool has it back
+        assert str(kept.value)
+        assert db.stats().discarded == 1
+
+
+def test_a_row_that_leaves_a_transaction_open_has_it_rolled_back() -> None:
+    with cenote.open("sqlite://", max_open=1) as db:
+        with pytest.warns(RuntimeWarning, match="rolled back"), pytest.raises(cenote.NoRows):
+            db.query_row("begin")
+        with db.driver_connection() as connection:
+            assert not connection.in_transaction
+
+
 # ── many at once ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -62,9 +62,9 @@ class Core(Upkeep):
         if not self.calm or now >= slot.expires_at:
             return False
         held = now - slot.since
-        if held > SHORT_HOLD:
+        if held > SHORT_HOLD and self.hold_time.note(held):
             with self.lock:
-                self.hold_time.record(held)
+                self.hold_time.fold()
         slot.uses += 1
         slot.since = now
         slot.lane.idle[slot] = slot

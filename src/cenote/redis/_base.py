@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
-from .. import _explain, _steps
+from .. import _explain
 from .._explain import Holder
 from .._pool import Hold, PoolBase
 from ..events import Listener
@@ -153,14 +153,9 @@ class LendingPool(Generic[P]):
     @staticmethod
     def _give_back(connection: Any, hold: Hold) -> None:
         """Give back a connection about which nothing needs a thought, as `Lease.release` does."""
-        slot = hold.slot
         connection._pool_hold = None
-        slot.connection = connection
-        slot.hold = hold
-        pool = hold.pool
-        put = pool._core.put(slot, pool._clock())
-        if not put:
-            _steps.put_failed(pool, slot, put)
+        hold.slot.connection = connection
+        hold.put()
 
     @staticmethod
     def _take_back(connection: Any, state: int) -> Any:

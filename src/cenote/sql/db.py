@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 
 from cenote._asyncio import AsyncLease, AsyncPool
 from cenote._deadline import current_deadline
+from cenote._pool import Hold
 from cenote._threads import Lease, Pool, run
 from cenote.connector import AsyncConnector, Connector
 from cenote.durations import Duration
@@ -27,6 +28,12 @@ from .row import Row, row_class
 from .tx import AsyncConn, AsyncTx, Conn, Tx
 
 
+def _lease_of(hold: Hold) -> Lease[Any]:
+    lease: Lease[Any] = Lease()
+    lease._hold = hold
+    return lease
+
+
 class DB(Queries, DBBase):
     """The handle of a database: what `cenote.open` returns. It owns a `Pool`; any threads may share it."""
 
@@ -41,18 +48,21 @@ class DB(Queries, DBBase):
         fetch_row = handle.dialect.fetch_row
         if timeout is not None or fetch_row is None or current_deadline() != FOREVER:
             return self._query_row(site_of(_getframe(1)), timeout, call)
-        # The plain case at once, without a job: most queries are one, and the job costs as much as the pool.
-        lease = self.pool.connection()
-        slot = lease._hold.slot  # type: ignore[union-attr] # it has one now
+        # The plain case at once, without a job or a lease: most are one, and a job costs as much as the pool.
+        slot = self.pool._take()
         frame = _getframe(1)
         slot.owner, slot.code, slot.instruction = id(frame), frame.f_code, frame.f_lasti
+        hold, slot.hold = slot.hold, None
         try:
             names, values = fetch_row(slot.connection, call)
         except BaseException as error:
-            lease.__exit__(type(error), error, None)
+            _lease_of(hold).__exit__(type(error), error, None)
             raise
-        if not lease._put():
-            lease.release()
+        if hold.is_clean():
+            hold.put()
+        else:
+            _lease_of(hold).release()
+        del hold  # a traceback would keep it, and hide that the next user lost the connection
         if values is None:
             raise NoRows("the statement returned no row")
         return row_class(names)(values)
