@@ -136,6 +136,7 @@ class GroupBase(Generic[P]):
         with self._lock:
             pools = list(self._pools.values())
             for pool in pools:
+                _steps.refuse_amid(pool, "resize")
                 pool._check(pool.options.replace(**options))
             self._options.update(options)
             with self._budget.lock:

@@ -89,7 +89,7 @@ class LeaseBase(Generic[C]):
         hold = self._hold
         if hold is None:
             return True
-        # `Hold.is_clean` and `Hold.put` once more: two calls would be a tenth of an acquire and release.
+        # `Hold.is_clean` and `Hold.put` once more: as two calls they add a twentieth to acquire and release.
         slot = hold.slot
         pool = hold.pool
         is_clean = pool._is_clean

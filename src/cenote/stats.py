@@ -86,8 +86,11 @@ class Recorder:
     def fold(self) -> None:
         """Count what was noted."""
         counts, noted = self._counts, self._noted
-        while noted:
-            seconds = noted.popleft()
+        while True:
+            try:
+                seconds = noted.popleft()
+            except IndexError:  # not asked before: a finalizer may come in between and fold the rest
+                return
             self._total += seconds
             counts[frexp(seconds * seconds + _FLOOR)[1]] += 1
 

@@ -45,8 +45,8 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
 
     Nor unbuffered: then Python drops the rest of a write that a signal has cut short.
     """
-    unwanted = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"}
-    unwanted.add("PYTHONUNBUFFERED")
+    terminals = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"}
+    unwanted = terminals | {"PYTHONUNBUFFERED"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {"TMPDIR": str(folder), "TERM": "xterm-256color", "PYTHONUTF8": "1"} | changes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -134,6 +135,24 @@ def test_a_busy_pool_counts_its_holds_before_they_are_many() -> None:
         face.release(slot)
     assert not face.core.hold_time.note(0.25)  # when 64 are due, they are counted
     assert face.stats().hold_time.count == 201
+
+
+def test_a_fold_within_a_fold_leaves_the_outer_one_nothing_to_do() -> None:
+    class Visited(deque[float]):
+        """In the middle of whose emptying a finalizer runs that looks at the same pool."""
+
+        def popleft(self) -> float:
+            if not visits:
+                visits.append(0)
+                visits[0] = recorder.count
+            return super().popleft()
+
+    visits: list[int] = []
+    recorder = Recorder()
+    recorder._noted = Visited([2.0, 2.0])
+    recorder.fold()
+    assert visits == [2]
+    assert (recorder.count, recorder.total) == (2, 4.0)
 
 
 class Meddled:

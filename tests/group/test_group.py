@@ -16,6 +16,7 @@ import pytest
 from cenote import (
     AsyncPoolGroup,
     ConfigError,
+    Error,
     Options,
     PoolClosed,
     PoolFull,
@@ -318,6 +319,15 @@ def test_an_option_that_one_of_the_pools_cannot_keep_changes_none(servers: list[
         assert group.max_total == 3
         assert {pool.options.keepalive for pool in pools} == {None}
         assert group.pool(servers[1].url).options.keepalive is None
+
+
+def test_a_finalizer_in_the_middle_of_a_transition_changes_no_option_at_all() -> None:
+    with PoolGroup(max_total=3) as group:
+        pool = group.pool("sqlite://")
+        with group._budget.lock, pytest.raises(Error, match="a finalizer"):
+            group.resize(max_total=1, max_open=1)
+        assert group.max_total == 3
+        assert pool.options.max_open != 1
 
 
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────
