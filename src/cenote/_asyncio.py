@@ -103,15 +103,17 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
         if pool is None:
             return self.connection
         self._pool = None
-        lane = pool._here()
+        lane = pool._lane
+        if lane is None or len(pool._core.lanes) > 1 or not lane.face.is_here():
+            lane = pool._here()
+        self.lane = lane
         clock = pool._clock
-        started = clock()
-        TaskWaiter.__init__(self, lane, None, started, lane.face)
+        self.queued_at = started = clock()
         try:
             deadline = pool._deadline(self._timeout, started)
             # The plain case first: one wait in the queue for a connection that needs no look.
             if _steps.ask(pool, self, deadline):
-                await self.wait()
+                await self.wait_first()
         except BaseException:
             _steps.leave(pool, self)
             raise
@@ -236,12 +238,15 @@ class AsyncPool(PoolBase[C]):
             SelfDeadlock: this task holds all there is in with blocks of its own.
         """
         frame = _getframe(1)
+        core = self._core
+        if not core.calm:
+            return AwaitedLease(self, timeout, frame)
         lane = self._lane
         if lane is None or not lane.face.is_here():
-            lane = self._core.lanes.get(_get_running_loop())
+            lane = core.lanes.get(_get_running_loop())
         if lane is not None:
             clock = self._clock  # calling the attribute itself would look it up as a method first
-            slot = self._core.take(lane, clock())
+            slot = core.take(lane, clock())
             if slot is not None and (slot.watch is None or not slot.watch(0)):
                 slot.owner = id(frame)
                 slot.code = frame.f_code
@@ -288,11 +293,9 @@ class AsyncPool(PoolBase[C]):
 
     def _here(self) -> Lane:
         """Find the lane of the running loop, or make it."""
-        lane = self._lane
-        if lane is None or len(self._core.lanes) > 1 or not lane.face.is_here():
-            self._sweep()
-            loop = asyncio.get_running_loop()
-            self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
+        self._sweep()
+        loop = asyncio.get_running_loop()
+        self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
         return lane
 
     def _enter(self, loop: Loop | None) -> Lane:
@@ -303,7 +306,7 @@ class AsyncPool(PoolBase[C]):
         self._sweep()
         with self._core.lock:
             lane = self._core.lane(loop)
-        lane.face = Home(loop)
+        lane.face = Home(loop, lane, self._core.lock)
         self._timer.set(loop)
         return lane
 
@@ -350,7 +353,9 @@ class AsyncPool(PoolBase[C]):
         """
         loop = asyncio.get_running_loop()
         self._sweep()
-        ender = TaskWaiter(Lane(loop), None, 0.0, Home(loop))
+        lane = Lane(loop)
+        lane.face = Home(loop, lane, self._core.lock)
+        ender = TaskWaiter(lane, None, 0.0)
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:

@@ -52,9 +52,10 @@ class Hold:
         slot, pool = self.slot, self.pool
         slot.hold = self
         clock = pool._clock  # calling the attribute itself would look it up as a method first
-        put = pool._core.put(slot, clock())
+        now = clock()
+        put = pool._core.put(slot, now)
         if not put:
-            _steps.put_failed(pool, slot, put)
+            _steps.put_failed(pool, slot, put, now)
 
     def __del__(self) -> None:
         """Report the leak; see `Core.drop` for what may be done here."""
@@ -101,9 +102,10 @@ class LeaseBase(Generic[C]):
         self._hold = None
         slot.hold = hold
         clock = pool._clock  # calling the attribute itself would look it up as a method first
-        put = pool._core.put(slot, clock())
+        now = clock()
+        put = pool._core.put(slot, now)
         if not put:
-            _steps.put_failed(pool, slot, put)
+            _steps.put_failed(pool, slot, put, now)
         return True
 
     def _take_back(self, error: BaseException | None) -> Slot | None:

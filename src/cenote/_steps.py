@@ -19,7 +19,6 @@ from . import _explain, _looks, _report, _sockets
 from ._core import Act, Slot, Todo, Waiter
 from ._report import log
 from ._sockets import Sight
-from ._waiters import FIRST_WAIT
 from .errors import ConnectError, Error, Phase, PoolTimeout
 
 if TYPE_CHECKING:
@@ -37,13 +36,14 @@ def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
     """Ask the core for a connection, unless the hit path found one; true if a first wait is due."""
     if waiter.slot is None:
         core = pool._core
-        refuse_amid(pool, "acquire")
+        if core.budget.owned():
+            refuse_amid(pool, "acquire")
         now = waiter.queued_at
         with core.lock:
             todo = core.request(waiter, now)
         if todo:
             carry_out(pool, todo)
-        waiter.patience = min(FIRST_WAIT, deadline - now)
+        waiter.patience = deadline - now
     return waiter.slot is None and waiter.refusal is None and waiter.patience > 0
 
 
@@ -172,18 +172,18 @@ def discard(pool: PoolBase[Any], slot: Slot) -> None:
 def put(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
     """Give a connection back that has to be looked at closely, and maybe talked to, before others get it."""
     if pool._is_clean is None or (yield from tidy(pool, slot)):
-        done = pool._core.put(slot, pool._clock())
+        now = pool._clock()
+        done = pool._core.put(slot, now)
         if not done:
-            put_failed(pool, slot, done)
+            put_failed(pool, slot, done, now)
 
 
-def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None) -> None:  # noqa: FBT001 - passed on
-    """Go on where `Core.put` could not finish without the lock."""
+def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None, now: float) -> None:  # noqa: FBT001 - passed on
+    """Go on where `Core.put`, at `now`, could not finish without the lock."""
     core = pool._core
     if core.budget.owned():
-        put_off(pool, partial(put_failed, pool, slot, outcome))
+        put_off(pool, partial(put_failed, pool, slot, outcome, now))
         return
-    now = pool._clock()
     todo: Todo
     with core.lock:
         heir = None if outcome is None else core.pass_on(slot, now)

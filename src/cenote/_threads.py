@@ -227,7 +227,7 @@ class Pool(PoolBase[C]):
             deadline = self._deadline(timeout, started)
             # The plain case first: one wait in the queue for a connection that needs no look.
             if _steps.ask(self, waiter, deadline):
-                waiter.wait()
+                waiter.wait_first()
         except BaseException:
             _steps.leave(self, waiter)
             raise

@@ -8,11 +8,14 @@ only that there may be news: the caller looks at `slot` and `refusal`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from _thread import TIMEOUT_MAX, allocate_lock, get_ident
 from asyncio import _get_running_loop  # None instead of an error
-from collections import OrderedDict
-from contextlib import suppress
-from time import monotonic
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from itertools import takewhile
+from sys import get_asyncgen_hooks
+from typing import Any
 
 from ._core import Lane, Slot, Waiter
 
@@ -20,9 +23,6 @@ NEWS, NO_NEWS = True, False
 
 FIRST_WAIT = 0.05
 """Seconds after which a waiter is checked for waiting on itself; most have been served by then."""
-
-RING_APART = 0.002
-"""Seconds between two looks at who has waited that long: in a crowd they come one after the other."""
 
 
 class ThreadWaiter(Waiter):
@@ -41,91 +41,110 @@ class ThreadWaiter(Waiter):
         except RuntimeError:  # it is open already
             pass
 
+    def wait_first(self) -> bool:
+        """Block until woken, for `FIRST_WAIT` or as long as patience lasts; false if there was no news."""
+        return self._gate.acquire(timeout=min(self.patience, FIRST_WAIT))
+
     def wait(self) -> bool:
         """Block until woken or out of patience; false for the latter."""
         return self._gate.acquire(timeout=min(self.patience, TIMEOUT_MAX))
 
 
-class Home:
-    """What the asyncio face keeps for each loop: whether it runs here, and one timer for first waits.
+def sign_of(loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:
+    """Make the question whether `loop` is running in this thread; each acquire asks it.
 
-    All first waits are equally long, so they end in the order they began. A timer of its own for each
-    would be set and cancelled a thousand times for each that goes off.
+    To ask for the running loop makes a system call before Python 3.12, a sixth of an acquire. But asyncio's
+    loops know their thread, and uvloop's set, while they run and for their thread alone, a hook of their own.
+    """
+    known: Any = loop
+    if sys.version_info >= (3, 12):
+        return lambda: _get_running_loop() is loop
+    if hasattr(loop, "_thread_id"):
+        return lambda: known._thread_id == get_ident()
+    hook = getattr(loop, "_asyncgen_firstiter_hook", None)
+    return lambda: get_asyncgen_hooks()[0] == hook or _get_running_loop() is loop
+
+
+class Home:
+    """What the asyncio face keeps for each loop: whether it runs here, and one timer for all first waits.
+
+    A timer of its own for each wait would be set and cancelled a thousand times for each that goes off.
     """
 
-    __slots__ = ("_ringing", "_tells", "began", "loop")
+    __slots__ = ("_lock", "_seen", "_told", "_waiters", "is_here", "loop", "ringing")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, lane: Lane, lock: AbstractContextManager[object]
+    ) -> None:
         """Set no timer yet."""
         self.loop = loop
-        self._tells = hasattr(loop, "_thread_id")
-        # Ordered: its oldest is found at once, however many have left before it.
-        self.began: OrderedDict[TaskWaiter, float] = OrderedDict()
-        self._ringing = False
+        self.is_here = sign_of(loop)
+        self._waiters = lane.waiters
+        self._lock = lock
+        self.ringing = False
+        # Tickets: of the newest waiter at the last ring, and of the newest that was told.
+        self._seen = self._told = 0
 
-    def is_here(self) -> bool:
-        """Whether this loop is running in this thread.
-
-        asyncio's loops know the thread they run in. To ask for the running loop instead, as others
-        need, makes a system call before Python 3.12, which would be a sixth of an acquire.
-        """
-        if self._tells:
-            here: bool = self.loop._thread_id == get_ident()  # type: ignore[attr-defined] # asked above
-            return here
-        return _get_running_loop() is self.loop
-
-    def add(self, waiter: TaskWaiter) -> None:
-        """Let `waiter` know when `FIRST_WAIT` seconds have passed, unless it is gone from `began` by then."""
-        self.began[waiter] = monotonic()
-        if not self._ringing:
-            self._ringing = True
-            self.loop.call_later(FIRST_WAIT, self._ring)
+    def ring(self) -> None:
+        """Begin to tell each waiter of this loop when its first wait is over, unless it has left by then."""
+        self.ringing = True
+        self.loop.call_later(FIRST_WAIT / 2, self._ring)
 
     def _ring(self) -> None:
-        late = monotonic() - FIRST_WAIT
-        while self.began:
-            waiter, began = next(iter(self.began.items()))
-            if began > late:
-                self.loop.call_later(max(began - late, RING_APART), self._ring)
-                return
+        # Whoever is met a second time has waited for one interval at least and two at most. The queue is
+        # read from its end, where those are who have not been told: each is looked at twice, in any crowd.
+        with self._lock:
+            untold = list(takewhile(lambda waiter: waiter.ticket > self._told, reversed(self._waiters)))
+        late = [waiter for waiter in reversed(untold) if waiter.ticket <= self._seen]
+        self._told = self._seen
+        self.ringing = len(untold) > len(late)
+        if self.ringing:
+            self._seen = untold[0].ticket
+            self.ring()
+        for waiter in late:
+            assert isinstance(waiter, TaskWaiter)
             waiter.arrive(NO_NEWS)
-        self._ringing = False
 
 
 class TaskWaiter(Waiter):
     """Waits on a future of its loop; wakes directly from that loop, thread-safely from elsewhere."""
 
-    def __init__(self, lane: Lane, found: Slot | None, now: float, home: Home) -> None:
-        """Make the future under the running loop."""
-        self.lane, self.slot, self.queued_at = lane, found, now
-        self._home = home
-        self._future: asyncio.Future[bool] = home.loop.create_future()
+    _future: asyncio.Future[bool] | None = None  # of the last wait
 
     def accepts(self) -> bool:
         """Refuse once the task is cancelled, though it has not run yet to leave the queue."""
-        return not self._future.cancelled()
+        return self._future is None or not self._future.cancelled()
 
     def wake(self) -> None:
         """Let the task run."""
-        if self._home.is_here():
+        home: Home = self.lane.face
+        if home.is_here():
             self.arrive(NEWS)
         else:
             with suppress(RuntimeError):  # the loop is closed and its task with it
-                self._home.loop.call_soon_threadsafe(self.arrive, NEWS)
+                home.loop.call_soon_threadsafe(self.arrive, NEWS)
 
     def arrive(self, news: bool) -> None:  # noqa: FBT001 - a callback's only argument
-        """Settle the future, under its loop."""
-        self._home.began.pop(self, None)
-        if not self._future.done():
-            self._future.set_result(news)
+        """Settle the future, under its loop. Late news of an earlier wait finds the present one."""
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(news)
+
+    def wait_first(self) -> asyncio.Future[bool]:
+        """Give the future that is settled when there is news, or after `FIRST_WAIT`: false for the latter."""
+        if self.patience < FIRST_WAIT:
+            return self.wait()
+        home: Home = self.lane.face
+        if not home.ringing:
+            home.ring()
+        self._future = future = home.loop.create_future()
+        return future
 
     def wait(self) -> asyncio.Future[bool]:
         """Give the future that is settled when there is news or patience runs out: false for the latter."""
-        if self._future.done():  # by an earlier wait; late news of that one finds this one
-            self._future = self._home.loop.create_future()
-        if self.patience == FIRST_WAIT:
-            self._home.add(self)
-        elif self.patience < TIMEOUT_MAX:
-            timer = self._home.loop.call_later(self.patience, self.arrive, NO_NEWS)
-            self._future.add_done_callback(lambda _: timer.cancel())
-        return self._future
+        home: Home = self.lane.face
+        self._future = future = home.loop.create_future()
+        if self.patience < TIMEOUT_MAX:
+            timer = home.loop.call_later(self.patience, self.arrive, NO_NEWS)
+            future.add_done_callback(lambda _: timer.cancel())
+        return future

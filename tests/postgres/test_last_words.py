@@ -1,8 +1,12 @@
-"""A connection that the server has ended while it was idle is not handed out, in whichever way that shows."""
+"""An asyncpg connection that the server has ended, or that somebody still uses, is not handed out."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import asyncpg
+import pytest
 
 from cenote.drivers.asyncpg import AsyncpgConnector
 from tests.postgres.conftest import Place
@@ -40,3 +44,20 @@ async def test_last_words_that_asyncpg_read_in_somebodys_hands_break_the_connect
             hear_last_words(connection)
             assert AsyncpgConnector.is_broken(connection)
         assert pool.stats().discarded == 1
+
+
+@in_worlds(ASYNCPG)
+async def test_a_statement_that_outlives_its_lease_is_seen_though_its_connection_was_at_rest_before(
+    world: World, place: Place
+) -> None:
+    async with entered(place.pool(world, max_open=1)) as pool:
+        async with entered(pool.connection()) as connection:
+            first = await pid_of(connection)
+        async with entered(pool.connection()) as connection:
+            outliving = asyncio.create_task(connection.execute("select pg_sleep(600)"))
+            await asyncio.sleep(0)  # its first step sends the statement
+        assert pool.stats().discarded == 1
+        async with entered(pool.connection()) as connection:
+            assert await pid_of(connection) != first
+        with pytest.raises(asyncpg.PostgresError):
+            await outliving

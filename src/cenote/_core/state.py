@@ -95,6 +95,7 @@ class Waiter:
     """A caller in the queue. `accepts`, `wait` and `wake` are a face's own; the rest is the core's."""
 
     # Defaults of the class, so that making one, which every wait does, sets only what differs.
+    slot: Slot | None = None
     refusal: Refusal | None = None
     cause: BaseException | None = None  # of a refusal for a connect error
     ticket = 0

@@ -7,8 +7,8 @@ socket. Both are looked at here from outside, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-import gc
 from contextlib import suppress
+from gc import get_referents
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # met words it did not ask for. Those are the server's last ones; asyncpg reads them and waits for the end.
 _LAST_WORDS = asyncpg.InternalClientError
 _UNSETTLED = {asyncio.Future, _LAST_WORDS}
+
+_NOTHINGS = "_cenote_nothings"
+"""Where a protocol keeps how many of its fields hold nothing at rest."""
 
 _URL_PARAMETERS: dict[str, Reader] = {
     "statement_cache_size": whole,
@@ -108,18 +111,16 @@ class AsyncpgConnector:
     @staticmethod
     def is_alive(connection: Connection) -> bool:
         """Say whether asyncpg thinks it open, and has not read the server's last words while it was idle."""
-        held = gc.get_referents(_protocol(connection))
-        return not connection.is_closed() and _LAST_WORDS not in map(type, held)
+        protocol = _protocol(connection)
+        return not connection.is_closed() and (
+            _is_at_rest(protocol) or _LAST_WORDS not in map(type, get_referents(protocol))
+        )
 
     @staticmethod
     def is_clean(connection: Connection) -> bool:
         """Say whether it is open, outside a transaction, and nothing is under way."""
-        protocol: Any = _protocol(connection)
-        return (
-            protocol.is_connected()
-            and not protocol.is_in_transaction()
-            and _UNSETTLED.isdisjoint(map(type, gc.get_referents(protocol)))
-        )
+        protocol = _protocol(connection)
+        return protocol.is_connected() and not protocol.is_in_transaction() and _is_at_rest(protocol)
 
     @staticmethod
     def is_broken(connection: Connection) -> bool:
@@ -127,8 +128,7 @@ class AsyncpgConnector:
 
         A task that outlived its lease may have left one running, and asyncpg has no public name for that.
         """
-        held = gc.get_referents(_protocol(connection))
-        return connection.is_closed() or not _UNSETTLED.isdisjoint(map(type, held))
+        return connection.is_closed() or not _is_at_rest(_protocol(connection))
 
     @staticmethod
     def in_transaction(connection: Connection) -> bool:
@@ -182,9 +182,24 @@ class AsyncpgConnector:
             connection.terminate()
 
 
-def _protocol(connection: Connection) -> object:
-    protocol: object = connection._protocol  # type: ignore[attr-defined]
-    return protocol
+def _protocol(connection: Connection) -> Any:
+    return connection._protocol  # type: ignore[attr-defined]
+
+
+def _is_at_rest(protocol: Any) -> bool:
+    """Whether nothing is under way, nor were last words read: neither of `_UNSETTLED` is in any field.
+
+    The types of all fields are looked at until the protocol is first met at rest. From then on it is enough
+    that as many fields hold nothing as then, since each of the unsettled takes one of them.
+    """
+    held = get_referents(protocol)
+    known = getattr(protocol, _NOTHINGS, None)
+    if known is not None and held.count(None) >= known:
+        return True
+    at_rest = _UNSETTLED.isdisjoint(map(type, held))
+    if at_rest and known is None:
+        setattr(protocol, _NOTHINGS, held.count(None))
+    return at_rest
 
 
 def _transport(connection: Connection) -> asyncio.Transport:

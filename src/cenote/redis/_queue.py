@@ -60,19 +60,22 @@ class Caller(AwaitedLease[Any]):
     until = 0.0
     _timer: Timer | None = None
 
+    def wait_first(self) -> asyncio.Future[bool]:
+        """Wait for news, or the deadline: the first wait is the only one."""
+        return self.wait()
+
     def wait(self) -> asyncio.Future[bool]:
         """Wait for news, or the deadline."""
         self.patience = left = self.until - monotonic()
         if left <= FAR:
             return super().wait()
-        loop = self._home.loop
-        if self._future.done():
-            self._future = loop.create_future()
+        loop: asyncio.AbstractEventLoop = self.lane.face.loop
+        self._future = future = loop.create_future()
         self._timer = _timers.get(loop)
         if self._timer is None:
             self._timer = _timers[loop] = Timer(loop)
         self._timer.add(self)
-        return self._future
+        return future
 
     def arrive(self, news: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Settle the future, under its loop."""
@@ -82,12 +85,13 @@ class Caller(AwaitedLease[Any]):
 
     def is_through(self) -> bool:
         """Whether nobody waits any more: served, or cancelled."""
-        return self._future.done()
+        return self._future is None or self._future.done()
 
     def set_timer(self) -> None:
         """Give it a timer of its own."""
-        if not self._future.done():
-            timer = self._home.loop.call_later(max(self.until - monotonic(), 0.0), self.arrive, False)  # noqa: FBT003 - no news
+        if self._future is not None and not self._future.done():
+            left = max(self.until - monotonic(), 0.0)
+            timer = self.lane.face.loop.call_later(left, self.arrive, False)  # noqa: FBT003 - no news
             self._future.add_done_callback(lambda _: timer.cancel())
 
 
