@@ -73,12 +73,12 @@ class AsyncLease(LeaseBase[C]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the connection back, or close it if the error leaves its state in doubt."""
-        if error is None and self._put():
-            return
-        hold = self._hold
-        slot = self._take_back(error)
-        if slot is not None and hold is not None:
-            await run(_steps.put(hold.pool, slot))
+        rest = self._leave(kind, error, trace)
+        if rest is not None:
+            await rest
+
+    def _tidied(self, pool: PoolBase[Any], slot: Slot) -> Coroutine[Any, Any, None]:
+        return run(_steps.put(pool, slot))
 
 
 class AwaitedLease(AsyncLease[C], TaskWaiter):

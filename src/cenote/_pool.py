@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Hashable
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _explain, _fork, _looks, _steps
@@ -85,40 +85,47 @@ class LeaseBase(Generic[C]):
         connection: C = self._hold.slot.connection
         return connection
 
-    def _put(self) -> bool:
-        """Give the connection back if it is clean; false if that takes talking to the server."""
+    def _leave(
+        self,
+        kind: type[BaseException] | None,  # noqa: ARG002 - this is what a with block calls
+        error: BaseException | None,
+        trace: TracebackType | None,  # noqa: ARG002 - as above
+    ) -> Any:
+        """Give the connection back, or close it if the error leaves its state in doubt.
+
+        Returns None; in asyncio an awaitable, if tidying the connection takes talking to the server.
+        """
         hold = self._hold
         if hold is None:
-            return True
-        # `Hold.is_clean` and `Hold.put` once more: as two calls they add a twentieth to acquire and release.
+            return None
         slot = hold.slot
         pool = hold.pool
-        is_clean = pool._is_clean
-        try:
-            if is_clean is not None and not is_clean(slot.connection):
-                return False
-        except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
-            return False
+        if error is None:
+            # `Hold.is_clean` and `Hold.put` once more: as calls they add a tenth to acquire and release.
+            is_clean = pool._is_clean
+            try:
+                clean = is_clean is None or is_clean(slot.connection)
+            except Exception:  # noqa: BLE001 - drivers raise what they like for a closed connection; tidy asks again
+                clean = False
+            if clean:
+                self._hold = None
+                slot.hold = hold
+                clock = pool._clock  # calling the attribute itself would look it up as a method first
+                now = clock()
+                put = pool._core.put(slot, now)
+                if not put:
+                    _steps.put_failed(pool, slot, put, now)
+                return None
         self._hold = None
         slot.hold = hold
-        clock = pool._clock  # calling the attribute itself would look it up as a method first
-        now = clock()
-        put = pool._core.put(slot, now)
-        if not put:
-            _steps.put_failed(pool, slot, put, now)
-        return True
+        if error is not None and _looks.distrusts(pool, error):
+            _steps.discard(pool, slot)
+            return None
+        return self._tidied(pool, slot)
 
-    def _take_back(self, error: BaseException | None) -> Slot | None:
-        """Begin the longer way back; the slot is to be tidied, None if there is nothing more to do."""
-        hold = self._hold
-        if hold is None:
-            return None
-        self._hold = None
-        hold.slot.hold = hold
-        if error is not None and _looks.distrusts(hold.pool, error):
-            _steps.discard(hold.pool, hold.slot)
-            return None
-        return hold.slot
+    def _tidied(self, pool: PoolBase[Any], slot: Slot) -> Any:
+        """Give back what has to be looked at closely, and maybe talked to."""
+        raise NotImplementedError
 
     def discard(self) -> None:
         """Close the connection, in the background, instead of giving it back. Harmless after `release`."""

@@ -8,7 +8,7 @@ from functools import partial
 from sys import _getframe
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
 from ._core import Budget, Lane, Slot
@@ -58,16 +58,18 @@ class Lease(LeaseBase[C]):
         connection: C = self.connection if hold is None else hold.slot.connection
         return connection
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the connection back, or close it if the error leaves its state in doubt."""
-        if error is None and self._put():
-            return
-        hold = self._hold
-        slot = self._take_back(error)
-        if slot is not None and hold is not None:
-            run(_steps.put(hold.pool, slot))
+    if TYPE_CHECKING:
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None:
+            """Give the connection back, or close it if the error leaves its state in doubt."""
+
+    else:  # the way back itself: a call in between would be felt
+        __exit__ = LeaseBase._leave
+
+    def _tidied(self, pool: PoolBase[Any], slot: Slot) -> None:
+        run(_steps.put(pool, slot))
 
 
 class Transaction(Generic[C]):

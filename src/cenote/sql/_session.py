@@ -268,8 +268,9 @@ def _ask_once(handle: Handle, site: Site, ask: Callable[[Any, Call], Steps[T]], 
     except BaseException as error:
         yield partial(handle.give_back, lease, type(error), error, None)
         raise
-    if not lease._put():
-        yield partial(handle.give_back, lease, None, None, None)
+    rest = lease._leave(None, None, None)
+    if rest is not None:
+        yield lambda: rest
     return result
 
 
