@@ -17,7 +17,7 @@ from typing import Any, Unpack
 
 import cenote
 from cenote import AsyncLease, AsyncPool, Lease, Pool, Stats, _upkeep
-from cenote._core import Slot
+from cenote._core import Slot, Waiter
 from cenote._waiters import TaskWaiter, ThreadWaiter
 from cenote.durations import seconds
 from cenote.options import OptionsDict
@@ -197,7 +197,10 @@ class World:
         core, now = self.pool._core, self.clock()
         blocked = sum(control.blocked for control in self.connector.controls)
         late = [call for call in self.calls if not call.done and call.deadline <= now]
-        waiting = core.queued + len(core.enders)
+        with core.lock:
+            queued = [waiter for lane in core.lanes.values() for waiter in lane.waiters]
+            # One that is queued and does not wait yet may have a dial to begin.
+            waiting = sum(waiter in _parked for waiter in queued + core.enders)
         jobs = self.started - self.ended
         # Dials and goodbyes are jobs, the others may be what a late caller is blocked in.
         talking = blocked - self.connector.connecting.blocked - self.connector.closing.blocked
@@ -249,19 +252,32 @@ class World:
 _living: set[World] = set()
 
 
+_parked: set[Waiter] = set()
+
+
 def _telling(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Have a waiter tell the worlds that it begins to wait: nothing else does where there is no listener."""
 
     def told(waiter: Any) -> Any:
+        _parked.add(waiter)
         for world in tuple(_living):
             world.tell()
-        return wait(waiter)
+        news: Any = None
+        try:
+            news = wait(waiter)
+        finally:
+            if isinstance(news, asyncio.Future):
+                news.add_done_callback(lambda _: _parked.discard(waiter))
+            else:
+                _parked.discard(waiter)
+        return news
 
     return told
 
 
-ThreadWaiter.wait = _telling(ThreadWaiter.wait)  # type: ignore[method-assign,assignment] # a look behind the scenes
-TaskWaiter.wait = _telling(TaskWaiter.wait)  # type: ignore[method-assign,assignment] # the same
+for _kind in (ThreadWaiter, TaskWaiter):
+    for _name in ("wait_first", "wait"):
+        setattr(_kind, _name, _telling(getattr(_kind, _name)))  # a look behind the scenes
 
 
 class ThreadCall(Call):
