@@ -12,6 +12,7 @@ import asyncpg
 import uvloop
 
 from benches import ours, peers
+from benches.bare import TaskQueue
 from benches.database import Database
 from benches.load import AsyncTurn, run_tasks
 from benches.measure import Compare, Figures, Metric
@@ -64,14 +65,15 @@ def prepare(settings: Settings, stack: ExitStack) -> Sides:
     database = settings.database
     runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
     pool = ours.tasks_pool(stack, runner, database.url("asyncpg"), SIZE)
-    bare = peers.asyncpg_pool(stack, runner, database.dsn, SIZE, reset=False)
+    lenient = peers.asyncpg_pool(stack, runner, database.dsn, SIZE, reset=False)
     resetting = peers.asyncpg_pool(stack, runner, database.dsn, SIZE, reset=True)
+    connections = [peers.asyncpg_connection(stack, runner, database.dsn) for _ in range(SIZE)]
+    bare = TaskQueue(connections, runner.get_loop())
     crews = {
         "cenote": [by_pool(pool.connection, worker) for worker in range(TASKS)],
-        "10 tasks by hand": [
-            by_hand(peers.asyncpg_connection(stack, runner, database.dsn), worker) for worker in range(SIZE)
-        ],
-        "asyncpg pool, no reset": [by_pool(bare.acquire, worker) for worker in range(TASKS)],
+        "10 tasks by hand": [by_hand(connection, worker) for worker, connection in enumerate(connections)],
+        "a bare queue": [by_pool(bare.connection, worker) for worker in range(TASKS)],
+        "asyncpg pool, no reset": [by_pool(lenient.acquire, worker) for worker in range(TASKS)],
         "asyncpg pool": [by_pool(resetting.acquire, worker) for worker in range(TASKS)],
     }
     return {name: Inserting(runner, crew, database, settings.slice(SLICE)) for name, crew in crews.items()}
@@ -88,6 +90,9 @@ CASE = Case(
                 Compare("cenote", "10 tasks by hand", at_least=0.85, aim="≥ 0.95"),
                 Compare("cenote", "asyncpg pool, no reset", at_least=1.5),
                 Compare("cenote", "asyncpg pool", at_least=2.4),
+                Compare("a bare queue", "10 tasks by hand"),
+                Compare("a bare queue", "asyncpg pool, no reset"),
+                Compare("a bare queue", "asyncpg pool"),
             ],
         )
     ],

@@ -11,6 +11,7 @@ import psycopg
 import sqlalchemy
 
 from benches import ours, peers
+from benches.bare import ThreadQueue
 from benches.database import Database
 from benches.load import Turn, run_threads
 from benches.measure import Compare, Figures, Metric
@@ -89,11 +90,12 @@ def prepare(settings: Settings, stack: ExitStack) -> Sides:
     pool = ours.threads_pool(stack, database.url("psycopg"), SIZE)
     psycopg_pool = peers.psycopg_threads(stack, database.dsn, SIZE)
     engine = peers.sqlalchemy_engine(stack, database.dsn, SIZE)
+    connections = [peers.psycopg_connection(stack, database.dsn) for _ in range(SIZE)]
+    bare = ThreadQueue(connections)
     crews = {
         "cenote": [by_pool(pool.connection, worker) for worker in range(THREADS)],
-        "10 threads by hand": [
-            by_hand(peers.psycopg_connection(stack, database.dsn), worker) for worker in range(SIZE)
-        ],
+        "10 threads by hand": [by_hand(connection, worker) for worker, connection in enumerate(connections)],
+        "a bare queue": [by_pool(bare.connection, worker) for worker in range(THREADS)],
         "psycopg_pool": [by_pool(psycopg_pool.connection, worker) for worker in range(THREADS)],
         "SQLAlchemy QueuePool": [by_sqlalchemy(engine.pool, worker) for worker in range(THREADS)],
         "SQLAlchemy Core": [by_core(engine, worker) for worker in range(THREADS)],
@@ -113,6 +115,8 @@ CASE = Case(
                 Compare("cenote", "psycopg_pool", at_least=1.2),
                 Compare("cenote", "SQLAlchemy Core", at_least=1.8),
                 Compare("cenote", "SQLAlchemy QueuePool"),
+                Compare("a bare queue", "10 threads by hand"),
+                Compare("a bare queue", "psycopg_pool"),
             ],
         )
     ],
