@@ -1,7 +1,7 @@
 """The least that hands connections on in order: what every fair pool pays, without what a pool is wanted for.
 
 No deadline, no cancelling, no look at the connection, no limit to wait for, no numbers, no place of the code.
-What a bar asks beyond the figure of these two, no pool can give on the machine that measured it.
+A bar beyond the figures of these two is hardly within a fair pool's reach on the machine that measured them.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Pool(PoolBase[C]):
             SelfDeadlock: this thread holds all there is in with blocks of its own.
         """
         frame = _getframe(1)
-        # `_take` once more, for the same reason as in `LeaseBase._put`.
+        # `_take` once more, for the same reason as in `LeaseBase._leave`.
         clock = self._clock  # calling the attribute itself would look it up as a method first
         slot = self._core.take(self._lane, clock())
         if slot is None or (slot.watch is not None and slot.watch(0)):

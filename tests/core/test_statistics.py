@@ -66,6 +66,18 @@ def test_only_who_found_every_connection_in_other_hands_has_waited() -> None:
     assert stats.wait_time.count == 1
 
 
+def test_a_clock_read_before_the_caller_asked_takes_nothing_from_the_waiting_time() -> None:
+    face = Face(max_open=1)
+    first = face.ask()
+    face.dialed()
+    before = face.now
+    face.advance(1.0)
+    second = face.ask()
+    with face.core.lock:
+        assert face.core.pass_on(face.lend(first), before) is second
+    assert face.stats().wait_duration == 0.0
+
+
 def test_one_entry_of_wait_time_for_each_acquire() -> None:
     face = Face(max_open=1)
     slot = face.acquire()

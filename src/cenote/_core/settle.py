@@ -109,7 +109,8 @@ class Settling(Ledger):
         del waiter.lane.waiters[waiter]
         self.queued -= 1
         if waiter.surplus:
-            self.wait_time.record(now - waiter.queued_at)
+            # `now` may have been read before the lock was had, and the caller have asked in between.
+            self.wait_time.record(max(now - waiter.queued_at, 0.0))
 
     def _refuse(self, waiter: Waiter, why: Refusal, now: float) -> None:
         waiter.refusal = why

@@ -92,7 +92,7 @@ class Slot:
 
 
 class Waiter:
-    """A caller in the queue. `accepts`, `wait` and `wake` are a face's own; the rest is the core's."""
+    """A caller in the queue. `accepts`, the waits and `wake` are a face's own; the rest is the core's."""
 
     # Defaults of the class, so that making one, which every wait does, sets only what differs.
     slot: Slot | None = None

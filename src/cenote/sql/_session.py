@@ -268,9 +268,12 @@ def _ask_once(handle: Handle, site: Site, ask: Callable[[Any, Call], Steps[T]], 
     except BaseException as error:
         yield partial(handle.give_back, lease, type(error), error, None)
         raise
-    rest = lease._leave(None, None, None)
-    if rest is not None:
-        yield lambda: rest
+    hold = lease._hold
+    if hold is None or not hold.is_clean():
+        yield partial(handle.give_back, lease, None, None, None)
+    else:
+        lease._hold = None
+        hold.put()
     return result
 
 
