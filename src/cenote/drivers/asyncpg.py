@@ -1,7 +1,7 @@
 """PostgreSQL through asyncpg, for asyncio.
 
-asyncpg keeps two things to itself that a pool must know: whether an operation is still under way, and the
-socket. Both are looked at here from outside, and nowhere else.
+asyncpg keeps three things to itself that a pool must know: whether an operation is still under way, whether
+the server waits for the end of one, and the socket. They are looked at here from outside, and nowhere else.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _LAST_WORDS = asyncpg.InternalClientError
 _UNSETTLED = {asyncio.Future, _LAST_WORDS}
 
-_NOTHINGS = "_cenote_nothings"
-"""Where a protocol keeps how many of its fields hold nothing at rest."""
+_NOTES = "_cenote_notes"
+"""Where a protocol keeps what is known of it here."""
 
 _URL_PARAMETERS: dict[str, Reader] = {
     "statement_cache_size": whole,
@@ -83,9 +83,12 @@ class AsyncpgConnector:
             ConfigError: asyncpg cannot read the URL, which it does only here, before it dials.
         """
         try:
-            return await asyncpg.connect(self._dsn, timeout=timeout, **self._kwargs)
+            connection: Connection = await asyncpg.connect(self._dsn, timeout=timeout, **self._kwargs)
         except ValueError as error:
             kind = type(error).__name__
+        else:
+            _Notes(_protocol(connection))
+            return connection
         # Out of the except clause and without asyncpg's text: it may quote any part of the URL.
         raise ConfigError(
             f"asyncpg cannot read {redact(self._dsn)!r} ({kind}); check its host, port and parameters"
@@ -118,9 +121,14 @@ class AsyncpgConnector:
 
     @staticmethod
     def is_clean(connection: Connection) -> bool:
-        """Say whether it is open, outside a transaction, and nothing is under way."""
+        """Say whether it is open, outside a transaction, nothing is under way, and the server is ready."""
         protocol = _protocol(connection)
-        return protocol.is_connected() and not protocol.is_in_transaction() and _is_at_rest(protocol)
+        return (
+            protocol.is_connected()
+            and not protocol.is_in_transaction()
+            and _is_at_rest(protocol)
+            and not _is_half_asked(protocol)
+        )
 
     @staticmethod
     def is_broken(connection: Connection) -> bool:
@@ -131,9 +139,11 @@ class AsyncpgConnector:
         return connection.is_closed() or not _is_at_rest(_protocol(connection))
 
     @staticmethod
-    def in_transaction(connection: Connection) -> bool:
-        """Say whether a transaction is open, failed or not."""
-        return connection.is_in_transaction()
+    def in_transaction(connection: Connection) -> bool | None:
+        """Say whether a transaction is open, failed or not; None if the server has one that no user began."""
+        if connection.is_in_transaction():
+            return True
+        return None if _is_half_asked(_protocol(connection)) else False
 
     @staticmethod
     async def ping(connection: Connection) -> None:
@@ -149,6 +159,9 @@ class AsyncpgConnector:
     @staticmethod
     async def rollback(connection: Connection) -> None:
         """Roll back what was left open, and let asyncpg forget the block it belonged to."""
+        if not connection.is_in_transaction():  # the Sync that any statement brings is all that is missing
+            await AsyncpgConnector.ping(connection)
+            return
         connection._top_xact = None  # type: ignore[attr-defined]
         await connection.execute("ROLLBACK")
 
@@ -186,20 +199,68 @@ def _protocol(connection: Connection) -> Any:
     return connection._protocol  # type: ignore[attr-defined]
 
 
+class _Notes:
+    """What is known of a protocol beside what it says of itself.
+
+    asyncpg prepares a statement without the Sync that ends the conversation; that comes with its execution.
+    Where a task is cancelled in between, or a user only prepares, the server waits for it, in a transaction
+    of its own that keeps locks, and behind a proxy the server connection. Nothing in asyncpg tells of it.
+
+    Attributes:
+        nothings: how many of its fields hold nothing at rest.
+        prepared: how many statements had been executed when one was last prepared; None if it is known
+            that one was executed since.
+    """
+
+    __slots__ = ("nothings", "prepared")
+
+    def __init__(self, protocol: Any) -> None:
+        """Take notes of a protocol that has just connected: all the fields an operation uses are empty."""
+        self.nothings = get_referents(protocol).count(None)
+        self.prepared: int | None = None
+        prepare = protocol.prepare
+
+        async def noted(*args: Any, **keywords: Any) -> Any:
+            self.prepared = protocol.queries_count
+            try:
+                return await prepare(*args, **keywords)
+            except asyncpg.PostgresError:  # after one of those asyncpg sends a Sync
+                self.prepared = None
+                raise
+
+        protocol.prepare = noted
+        setattr(protocol, _NOTES, self)
+
+
+def _notes(protocol: Any) -> _Notes | None:
+    """Return the notes of a connection that was made here; a subclass may have made it otherwise."""
+    found: _Notes | None = getattr(protocol, _NOTES, None)
+    return found
+
+
 def _is_at_rest(protocol: Any) -> bool:
     """Whether nothing is under way, nor were last words read: neither of `_UNSETTLED` is in any field.
 
-    The types of all fields are looked at until the protocol is first met at rest. From then on it is enough
-    that as many fields hold nothing as then, since each of the unsettled takes one of them.
+    If as many fields hold nothing as after the connecting, none of them can be, since all that were in use
+    then stay in use. If not, the types of all are looked at, which takes longer: asyncpg keeps the words of a
+    cancelled statement in some.
     """
     held = get_referents(protocol)
-    known = getattr(protocol, _NOTHINGS, None)
-    if known is not None and held.count(None) >= known:
+    notes = _notes(protocol)
+    return (notes is not None and held.count(None) == notes.nothings) or _UNSETTLED.isdisjoint(
+        map(type, held)
+    )
+
+
+def _is_half_asked(protocol: Any) -> bool:
+    """Whether a statement was prepared and none executed since, so that the server waits for a Sync."""
+    notes = _notes(protocol)
+    if notes is None or notes.prepared is None:
+        return False
+    if notes.prepared == protocol.queries_count:
         return True
-    at_rest = _UNSETTLED.isdisjoint(map(type, held))
-    if at_rest and known is None:
-        setattr(protocol, _NOTHINGS, held.count(None))
-    return at_rest
+    notes.prepared = None
+    return False
 
 
 def _transport(connection: Connection) -> asyncio.Transport:
