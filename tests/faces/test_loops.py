@@ -14,7 +14,7 @@ import uvloop
 from cenote import AsyncPool, PoolTimeout
 from cenote.testing import AsyncScriptedConnector, FakeConnection
 from tests.faces.peers import Answering, AsyncSocketConnector, Peer
-from tests.patience import SAFETY
+from tests.patience import SAFETY, end
 
 RUNNERS: list[Any] = [asyncio.run, uvloop.run]
 NAMES = ["asyncio", "uvloop"]
@@ -174,7 +174,7 @@ class LoopThread:
         if self.thread.is_alive():
             self.stop()
         if not self.loop.is_closed():
-            self.loop.close()
+            end(self.loop)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=NAMES)

@@ -30,7 +30,7 @@ from cenote.testing import (
     HookName,
     ScriptedConnector,
 )
-from tests.patience import SAFETY
+from tests.patience import SAFETY, end
 
 INF = float("inf")
 
@@ -424,7 +424,7 @@ class Tasks(World):
         super().end()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(SAFETY)
-        self.loop.close()
+        end(self.loop)
 
 
 class QuietTasks(Tasks):
