@@ -33,7 +33,7 @@ LITTLE_MORE = 2.0
 
 
 def crowded(size: int) -> loops.Loop:
-    """Cancel waiters in random order from a queue of `size`; each joins again at the end."""
+    """Cancel waiters in random order from a queue of `size`; for each another one joins at the end."""
     core = Core(Options(max_open=1))
     with core.lock:
         lane = core.lane(None)
@@ -43,12 +43,13 @@ def crowded(size: int) -> loops.Loop:
         for waiter in waiters:
             core.request(waiter, 0.0)
     random.Random(size).shuffle(waiters)
-    victims = cycle(waiters)
+    victims = cycle(range(size))
 
     def loop(turns: int) -> None:
         with core.lock:
-            for waiter, _ in zip(victims, range(turns), strict=False):
-                core.abandon(waiter, 1.0, timed_out=False)
+            for victim, _ in zip(victims, range(turns), strict=False):
+                core.abandon(waiters[victim], 1.0, timed_out=False)
+                waiters[victim] = waiter = Waiter(lane)
                 core.request(waiter, 1.0)
 
     return loop

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop  # the C function: None instead of an error, and no Python frame
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from contextlib import suppress
 from sys import _getframe
 from time import monotonic
 from types import CodeType, FrameType, TracebackType
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from . import _explain, _steps, _upkeep
 from ._core import Budget, Lane, Slot
@@ -49,10 +49,22 @@ async def run(steps: _steps.Steps[T], first: _steps.Step | None = None) -> T:
         return value
 
 
+class Done:
+    """Awaitable for what is done already: no coroutine is made for it."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[None]:
+        """Go on at once."""
+        return iter(())
+
+
 class AsyncLease(LeaseBase[C]):
     """A connection in somebody's hands, until `release`, `discard` or the end of its async with block."""
 
     __slots__ = ()
+
+    _done = Done()
 
     async def release(self) -> None:
         """Give the connection back, rolled back if a transaction is open. Harmless when done before.
@@ -69,13 +81,15 @@ class AsyncLease(LeaseBase[C]):
             return connection
         return self.connection
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the connection back, or close it if the error leaves its state in doubt."""
-        rest = self._leave(kind, error, trace)
-        if rest is not None:
-            await rest
+    if TYPE_CHECKING:
+
+        def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> Awaitable[None]:
+            """Give the connection back, or close it if the error leaves its state in doubt."""
+
+    else:
+        __aexit__ = LeaseBase._leave
 
     def _tidied(self, pool: PoolBase[Any], slot: Slot) -> Coroutine[Any, Any, None]:
         return run(_steps.put(pool, slot))

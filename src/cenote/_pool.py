@@ -71,6 +71,7 @@ class LeaseBase(Generic[C]):
     __slots__ = ("__weakref__", "_hold")
 
     _hold: Hold | None
+    _done: Any = None  # what the way back gives when there is nothing to wait for; awaitable in asyncio
 
     @property
     def connection(self) -> C:
@@ -93,11 +94,12 @@ class LeaseBase(Generic[C]):
     ) -> Any:
         """Give the connection back, or close it if the error leaves its state in doubt.
 
-        Returns None; in asyncio an awaitable, if tidying the connection takes talking to the server.
+        It is the faces' `__exit__` and `__aexit__` itself, since a call or a coroutine in between is felt.
+        What it has to say to the server is said before it returns, in asyncio when its result is awaited.
         """
         hold = self._hold
         if hold is None:
-            return None
+            return self._done
         slot = hold.slot
         pool = hold.pool
         if error is None:
@@ -115,12 +117,12 @@ class LeaseBase(Generic[C]):
                 put = pool._core.put(slot, now)
                 if not put:
                     _steps.put_failed(pool, slot, put, now)
-                return None
+                return self._done
         self._hold = None
         slot.hold = hold
         if error is not None and _looks.distrusts(pool, error):
             _steps.discard(pool, slot)
-            return None
+            return self._done
         return self._tidied(pool, slot)
 
     def _tidied(self, pool: PoolBase[Any], slot: Slot) -> Any:

@@ -65,7 +65,7 @@ class Lease(LeaseBase[C]):
         ) -> None:
             """Give the connection back, or close it if the error leaves its state in doubt."""
 
-    else:  # the way back itself: a call in between would be felt
+    else:
         __exit__ = LeaseBase._leave
 
     def _tidied(self, pool: PoolBase[Any], slot: Slot) -> None:

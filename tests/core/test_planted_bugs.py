@@ -13,6 +13,13 @@ from cenote._core import Core, Lane, Refusal, Slot, State, Todo, Waiter
 from tests.core.model import PoolModel
 
 
+def move_to_head(lane: Lane, waiter: Waiter | None) -> None:
+    """Let somebody who waits push in."""
+    if waiter is not None:
+        lane.waiters.line.remove(waiter)
+        lane.waiters.line.appendleft(waiter)
+
+
 class HandsToTheNewest(Core):
     """Hand-off: before each hand-over the newest waiter is moved to the head of its queue."""
 
@@ -20,8 +27,7 @@ class HandsToTheNewest(Core):
 
     def _hand_over(self, now: float) -> None:
         for lane in self.lanes.values():
-            if lane.waiters:
-                lane.waiters.move_to_end(next(reversed(lane.waiters)), last=False)
+            move_to_head(lane, next(reversed(lane.waiters), None))
         super()._hand_over(now)
 
 
@@ -31,8 +37,8 @@ class PassesOnToTheNewest(Core):
     __slots__ = ()
 
     def pass_on(self, slot: Slot, now: float) -> Waiter | None:
-        if self.saturated and slot.lane.waiters:
-            slot.lane.waiters.move_to_end(next(reversed(slot.lane.waiters)), last=False)
+        if self.saturated:
+            move_to_head(slot.lane, next(reversed(slot.lane.waiters), None))
         return super().pass_on(slot, now)
 
 
@@ -43,7 +49,7 @@ class HandsOverWithoutLeavingTheQueue(Core):
 
     def _grant(self, waiter: Waiter, slot: Slot, now: float) -> None:
         super()._grant(waiter, slot, now)
-        waiter.lane.waiters[waiter] = None
+        waiter.lane.waiters.join(waiter)
         self.queued += 1
 
 
@@ -144,8 +150,8 @@ class LetsTheNewcomerBarge(Core):
 
     def _enter(self, waiter: Waiter, now: float, *, again: bool) -> None:
         super()._enter(waiter, now, again=again)
-        if waiter in waiter.lane.waiters:
-            waiter.lane.waiters.move_to_end(waiter, last=False)
+        if waiter.queued:
+            move_to_head(waiter.lane, waiter)
 
 
 class StaysCalm(Core):

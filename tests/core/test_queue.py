@@ -250,10 +250,16 @@ def test_a_hit_found_dead_goes_ahead_of_all_who_queued() -> None:
 def test_leaving_a_queue_of_many_looks_at_nobody_else() -> None:
     class Counting(Caller):
         looks = 0
+        is_queued = False
 
-        def __hash__(self) -> int:
+        @property
+        def queued(self) -> bool:  # an attribute whose readers are counted
             Counting.looks += 1
-            return super().__hash__()
+            return self.is_queued
+
+        @queued.setter
+        def queued(self, value: bool) -> None:
+            self.is_queued = value
 
     face = full()
     face.acquire()
@@ -262,5 +268,5 @@ def test_leaving_a_queue_of_many_looks_at_nobody_else() -> None:
         face.run(face.core.request, caller)
     Counting.looks = 0
     face.run(face.core.abandon, callers[500], timed_out=True)
-    assert Counting.looks < 10
+    assert 0 < Counting.looks < 10
     assert len(face.queue()) == 999

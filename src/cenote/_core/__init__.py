@@ -4,9 +4,10 @@ Everything that changes a pool is in this package. A transition takes `now` (mon
 changes the state and returns a `Todo`: whom to wake, what to dial, close or ping. The face
 carries it out without the lock and reports back by the next transition.
 
-Read in this order: `state` (the records), `budget` (the places that several pools share), `ledger`
-(the state and the single steps on it), `settle` (the invariants and the one place that restores
-them), `core` (acquire, release, dials: what a face calls), `upkeep` (what is due with time).
+Read in this order: `state` (the records), `queue` (who waits), `budget` (the places that several
+pools share), `ledger` (the state and the single steps on it), `settle` (the invariants and the one
+place that restores them), `core` (acquire, release, dials: what a face calls), `upkeep` (what is
+due with time).
 
 The states of a slot and the legal moves::
 

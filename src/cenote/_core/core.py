@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random as _random
 from collections.abc import Callable, Hashable
-from itertools import takewhile
 
 from ..options import Options
 from .budget import Budget
@@ -79,12 +78,12 @@ class Core(Upkeep):
 
     def request(self, waiter: Waiter, now: float) -> Todo:
         """Give the waiter an idle slot, a refusal, or a place at the end of the queue."""
-        waiters = waiter.lane.waiters
-        if self.saturated and waiters and not waiter.lane.idle:  # one that `take` put back must be settled
+        lane = waiter.lane
+        if self.saturated and lane.waiters.line and not lane.idle:  # one that `take` put back must be settled
             waiter.ticket = self.budget.tickets = self.budget.tickets + 1
             waiter.surplus = True
             self.wait_count += 1
-            waiters[waiter] = None
+            lane.waiters.join(waiter)
             self.queued += 1
             return NOTHING
         self._enter(waiter, now, again=False)
@@ -92,7 +91,7 @@ class Core(Upkeep):
 
     def suspect(self, waiter: Waiter, now: float) -> Todo:
         """Refuse a waiter whose own with blocks hold every place. Asked when it has waited for a while."""
-        if waiter in waiter.lane.waiters and self._holds_all(waiter.stack, scoped=True):
+        if waiter.queued and self._holds_all(waiter.stack, scoped=True):
             self._unqueue(waiter, now)
             self._refuse(waiter, "deadlock", now)
         return self.settle(now)
@@ -130,7 +129,7 @@ class Core(Upkeep):
         A slot handed over in the last moment is kept by one that merely timed out, and goes back if
         the caller was cancelled.
         """
-        if waiter in waiter.lane.waiters:
+        if waiter.queued:
             self._unqueue(waiter, now)
         if waiter.slot is None and waiter.refusal is None:
             self._note("gave_up", now, None, "timeout" if timed_out else "cancelled")
@@ -181,17 +180,11 @@ class Core(Upkeep):
             waiter.ticket = self.budget.tickets = self.budget.tickets + 1
             waiter.surplus = self.queued >= self._free()
             self.wait_count += waiter.surplus
-        waiter.lane.waiters[waiter] = None
         self.queued += 1
-        if ahead:  # of all but those who were sent back like him and are older
-            waiters = waiter.lane.waiters
-            older = [
-                one
-                for one in takewhile(lambda one: one.ticket <= waiter.ticket, waiters)
-                if one is not waiter
-            ]
-            for one in (waiter, *reversed(older)):
-                waiters.move_to_end(one, last=False)
+        if ahead:
+            waiter.lane.waiters.join_ahead(waiter)
+        else:
+            waiter.lane.waiters.join(waiter)
         if self.eventful:
             self._note("queued", now)
 
@@ -232,9 +225,9 @@ class Core(Upkeep):
         if not self.saturated or self.dropped or now >= slot.expires_at:
             return None
         waiters = slot.lane.waiters
-        while waiters:
-            heir = next(iter(waiters))
-            self._unqueue(heir, now)
+        while waiters.line:
+            heir = waiters.pop()
+            self._count_wait(heir, now)
             if heir.accepts():
                 self._count_use(slot, now)
                 slot.since = now

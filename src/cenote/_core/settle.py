@@ -88,7 +88,7 @@ class Settling(Ledger):
         """Give idle slots to waiters, the oldest first."""
         for lane in self.lanes.values():
             while lane.idle and lane.waiters:
-                waiter = next(iter(lane.waiters))
+                waiter = lane.waiters.first()
                 if (len(self.lanes) > 1 and self._owes_place(lane)) or (
                     self.budget.tight and self.budget.owes(self, waiter.ticket)
                 ):
@@ -106,11 +106,15 @@ class Settling(Ledger):
         self.todo.append((Act.WAKE, waiter))
 
     def _unqueue(self, waiter: Waiter, now: float) -> None:
-        del waiter.lane.waiters[waiter]
+        waiter.lane.waiters.leave(waiter)
+        self._count_wait(waiter, now)
+
+    def _count_wait(self, waiter: Waiter, now: float) -> None:
         self.queued -= 1
         if waiter.surplus:
+            waited = now - waiter.queued_at
             # `now` may have been read before the lock was had, and the caller have asked in between.
-            self.wait_time.record(max(now - waiter.queued_at, 0.0))
+            self.wait_time.record(waited if waited > 0 else 0.0)
 
     def _refuse(self, waiter: Waiter, why: Refusal, now: float) -> None:
         waiter.refusal = why
@@ -135,11 +139,11 @@ class Settling(Ledger):
         # Of those that the budget leaves, if that is what is short.
         places = len(self.slots) - self.closing if self in self.budget.short else self.limit
         share = places // len(wanting)
-        oldest = next(iter(lane.waiters)).ticket
+        oldest = lane.waiters.first().ticket
         return lane.open > share and any(
             other.waiters
             and other.open + self.closing < max(share, 1)
-            and next(iter(other.waiters)).ticket < oldest
+            and other.waiters.first().ticket < oldest
             for other in wanting
         )
 
@@ -195,7 +199,7 @@ class Settling(Ledger):
         """The lane whose oldest waiter no dial is under way for; else the newest, if too few are idle."""
         lanes = [lane for lane in self.lanes.values() if len(lane.waiters) > lane.dialing]
         if lanes:
-            return min(lanes, key=lambda lane: next(iter(lane.waiters)).ticket)
+            return min(lanes, key=lambda lane: lane.waiters.first().ticket)
         if self.lanes and self._refill() > 0:
             return next(reversed(self.lanes.values()))
         return None

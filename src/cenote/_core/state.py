@@ -6,9 +6,10 @@ Data only. Who may change what, and when, is written at the head of the package.
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Literal
+
+from .queue import Queue
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -99,6 +100,7 @@ class Waiter:
     refusal: Refusal | None = None
     cause: BaseException | None = None  # of a refusal for a connect error
     ticket = 0
+    queued = False  # is in its lane's queue
     surplus = False  # queued since every place was in other hands: counts as a wait
     deaths = 0  # dead connections it was given from the pool
     fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
@@ -142,7 +144,7 @@ class Lane:
         # Insertion order is order of return, so the last one is the warmest and popitem is LIFO.
         # A key stands for itself so that pop() and popitem() are each one atomic step.
         self.idle: dict[Slot, Slot] = {}
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.waiters = Queue()
         self.dialing: int = 0  # dials under way that are not overdue
         self.open: int = 0  # places this lane takes of the limit
 
