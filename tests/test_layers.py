@@ -24,7 +24,7 @@ ORDER = ["_core", "_sockets", "_waiters", "_explain", "_report", "_looks", "_ste
 # Of the drivers' rooms, what needs no driver: reading a URL, the registry, and PEP 249's connector, for which
 # the user brings the driver along.
 DRIVERLESS = {"drivers._registry", "drivers._urls", "drivers.dbapi"}
-FACES = {"_threads", "_asyncio"}
+FACES = {"_threads", "_asyncio", "_async_lease"}
 DATA = {"options", "errors", "stats", "events", "durations", "connector", "_deadline", "secrets", "_secrets"}
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop  # the C function: None instead of an error, and no Python frame
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
 from sys import _getframe
 from time import monotonic
-from types import CodeType, FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
+from types import CodeType, TracebackType
+from typing import Any, Unpack, overload
 
 from . import _explain, _steps, _upkeep
+from ._async_lease import AsyncLease as AsyncLease  # noqa: PLC0414 - part of this module's face
+from ._async_lease import AsyncTransaction, AwaitedLease
+from ._async_lease import run as run  # noqa: PLC0414 - as above
 from ._core import Budget, Lane, Slot
-from ._pool import C, Forever, LeaseBase, PoolBase, reference
+from ._pool import C, Forever, PoolBase, reference
 from ._sockets import Farewell
 from ._waiters import Home, TaskWaiter
 from .connector import AsyncConnector
@@ -29,155 +32,7 @@ from .options import Options, OptionsDict
 CUT_GRACE = 0.05
 """Seconds in which a driver has to notice that its connection was cut off; then its hook is cancelled."""
 
-T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
-
-
-async def run(steps: _steps.Steps[T], first: _steps.Step | None = None) -> T:
-    """Drive a job to its end, awaiting wherever it has to wait; from `first` on if it was begun."""
-    try:
-        step = next(steps) if first is None else first
-        while True:
-            try:
-                result = await step()
-            except BaseException as error:  # noqa: BLE001 - thrown in where it happened
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-
-
-class Done:
-    """Awaitable for what is done already: no coroutine is made for it."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Iterator[None]:
-        """Go on at once."""
-        return iter(())
-
-
-class AsyncLease(LeaseBase[C]):
-    """A connection in somebody's hands, until `release`, `discard` or the end of its async with block."""
-
-    __slots__ = ()
-
-    _done = Done()
-
-    async def release(self) -> None:
-        """Give the connection back, rolled back if a transaction is open. Harmless when done before.
-
-        If cancelled while it has to talk to the server, the connection is closed.
-        """
-        await self.__aexit__(None, None, None)
-
-    async def __aenter__(self) -> C:
-        """Hand out the connection itself."""
-        hold = self._hold
-        if hold is not None:
-            connection: C = hold.slot.connection
-            return connection
-        return self.connection
-
-    if TYPE_CHECKING:
-
-        def __aexit__(
-            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-        ) -> Awaitable[None]:
-            """Give the connection back, or close it if the error leaves its state in doubt."""
-
-    else:
-        __aexit__ = LeaseBase._leave
-
-    def _tidied(self, pool: PoolBase[Any], slot: Slot) -> Coroutine[Any, Any, None]:
-        return run(_steps.put(pool, slot))
-
-
-class AwaitedLease(AsyncLease[C], TaskWaiter):
-    """A lease that was no hit: it acquires when it is awaited, and is its own waiter.
-
-    With a thousand tasks in the queue, each object less for each of them is less for the garbage
-    collector to look through.
-    """
-
-    def __init__(self, pool: AsyncPool[C], timeout: Duration | None, frame: FrameType) -> None:
-        """Remember what was asked, and where."""
-        self._hold = None
-        self._pool: AsyncPool[C] | None = pool
-        self._timeout = timeout
-        self._owner: Hashable = id(frame)
-        self._code = frame.f_code
-        self._instruction = frame.f_lasti
-
-    async def __aenter__(self) -> C:
-        """Acquire, the first time, and hand out the connection itself."""
-        pool = self._pool
-        if pool is None:
-            return self.connection
-        self._pool = None
-        lane = pool._lane
-        if lane is None or len(pool._core.lanes) > 1 or not lane.face.is_here():
-            lane = pool._here()
-        self.lane = lane
-        clock = pool._clock
-        self.queued_at = started = clock()
-        try:
-            deadline = pool._deadline(self._timeout, started)
-            # The plain case first: one wait in the queue for a connection that needs no look.
-            if _steps.ask(pool, self, deadline):
-                await self.wait_first()
-        except BaseException:
-            _steps.leave(pool, self)
-            raise
-        slot = self.slot
-        if slot is None or not self.fresh:
-            slot = await run(_steps.acquire(pool, self, started, deadline))
-        self.slot = None
-        slot.owner, slot.code, slot.instruction = self._owner, self._code, self._instruction
-        self._hold = slot.hold
-        slot.hold = None
-        connection: C = slot.connection
-        return connection
-
-    def _mark(self, owner: Hashable, code: CodeType, instruction: int) -> None:
-        super()._mark(owner, code, instruction)
-        self._owner, self._code, self._instruction = owner, code, instruction
-
-
-class AsyncTransaction(Generic[C]):
-    """The async with block of `AsyncPool.transaction`."""
-
-    __slots__ = ("_begin", "_block", "_lease")
-
-    def __init__(self, lease: AsyncLease[C], begin: Callable[[C], Any]) -> None:
-        """Wrap a lease that acquires on entering."""
-        self._lease = lease
-        self._begin = begin
-        self._block: Any = None
-
-    async def __aenter__(self) -> C:
-        """Acquire and begin."""
-        connection = await self._lease.__aenter__()
-        try:
-            self._block = self._begin(connection)
-            await self._block.__aenter__()
-        except BaseException:
-            self._lease.discard()
-            raise
-        return connection
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Commit, or roll back on an error, and give the connection back."""
-        try:
-            await self._block.__aexit__(kind, error, trace)
-        except BaseException as failed:
-            await self._lease.__aexit__(type(failed), failed, failed.__traceback__)
-            raise
-        await self._lease.__aexit__(kind, error, trace)
 
 
 class AsyncPool(PoolBase[C]):

@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._asyncio import AsyncPool, AwaitedLease
+from .._async_lease import AwaitedLease
+from .._asyncio import AsyncPool
 from .._core import Slot
 from ..errors import Error
 from .errors import translated
