@@ -109,7 +109,9 @@ class Waiter:
 
     def __init__(self, lane: Lane, found: Slot | None = None, now: float = 0.0) -> None:
         """Prepare to ask. A slot `found` was taken, but there is something to look into."""
-        self.lane, self.slot, self.queued_at = lane, found, now
+        self.lane: Lane = lane
+        self.slot = found
+        self.queued_at: float = now
         if found is not None:
             found.rested = 0.0  # of an earlier grant; `take` gives none that has rested for long
 
@@ -144,7 +146,7 @@ class Lane:
         # Insertion order is order of return, so the last one is the warmest and popitem is LIFO.
         # A key stands for itself so that pop() and popitem() are each one atomic step.
         self.idle: dict[Slot, Slot] = {}
-        self.waiters = Queue()
+        self.waiters: Queue = Queue()
         self.dialing: int = 0  # dials under way that are not overdue
         self.open: int = 0  # places this lane takes of the limit
 
