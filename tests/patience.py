@@ -6,7 +6,6 @@ machine can spoil is tried again, with more time or in the hope of a quieter mom
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Callable, Iterator
 from os import sched_yield
@@ -30,12 +29,6 @@ def growing(first: float) -> Iterator[float]:
         yield deadline
         deadline *= 2
     raise AssertionError(f"it did not happen within {deadline / 2:g} s either")
-
-
-def end(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop that was stopped, as `asyncio.run` does: what was just begun on it comes to an end."""
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.get_loop()
 
 
 def goes(reference: Callable[[], object]) -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _explain, _looks, _report, _sockets
-from ._core import Act, Slot, Todo, Waiter
+from ._core import NEVER, Act, Slot, Todo, Waiter
 from ._report import log
 from ._sockets import Sight
 from .errors import ConnectError, Error, Phase, PoolTimeout
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Step = Callable[[], Any]
 Steps = Generator[Step, Any, T]
+
+LOOK_AROUND = 1.0
+"""Seconds after which one who waits looks again for loops that have ended, where there are others."""
 
 EARLY = 0.002
 """Timers may go off so many seconds early: uvloop counts milliseconds from the start of its turn."""
@@ -75,10 +78,12 @@ def acquire(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float
             elif waiter.refusal is not None:
                 _refuse(pool, waiter)
             else:
-                waiter.patience = deadline - pool._clock()
-                if waiter.patience <= 0:
+                left = deadline - pool._clock()
+                if left <= 0:
                     _give_up(pool, waiter, started)
                 elif suspected:
+                    suspected = not _may_lose_a_loop(pool)
+                    waiter.patience = left if suspected else min(left, LOOK_AROUND)
                     yield waiter.wait
                 else:
                     suspected = True
@@ -90,8 +95,13 @@ def acquire(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float
         raise
 
 
+def _may_lose_a_loop(pool: PoolBase[Any]) -> bool:
+    """Whether a place may be left by a loop that ends, of which nobody is told."""
+    return pool._asynchronous and (len(pool._core.lanes) > 1 or pool._core.budget.limit < NEVER)
+
+
 def _suspect(pool: PoolBase[Any], waiter: Waiter) -> None:
-    """Find out whether this caller waits for connections that its own frames hold."""
+    """Find out whether this caller waits for connections that its own frames hold, or a dead loop left."""
     if waiter.slot is None:
         waiter.stack = pool._claims()
         _under_lock(pool, pool._core.suspect, waiter)

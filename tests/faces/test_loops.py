@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ import uvloop
 from cenote import AsyncPool, PoolTimeout
 from cenote.testing import AsyncScriptedConnector, FakeConnection
 from tests.faces.peers import Answering, AsyncSocketConnector, Peer
-from tests.patience import SAFETY, end
+from tests.loops import LoopThread
+from tests.patience import SAFETY
 
 RUNNERS: list[Any] = [asyncio.run, uvloop.run]
 NAMES = ["asyncio", "uvloop"]
@@ -152,31 +153,6 @@ def test_a_loop_closed_during_a_goodbye_gives_its_place_back(run: Run) -> None:
     run(pool.close())
 
 
-class LoopThread:
-    """A loop in a thread of its own."""
-
-    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        self.loop = new_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self.begin(coroutine).result(SAFETY)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(SAFETY)
-
-    def close(self) -> None:
-        if self.thread.is_alive():
-            self.stop()
-        if not self.loop.is_closed():
-            end(self.loop)
-
-
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=NAMES)
 def threads(request: pytest.FixtureRequest) -> Iterator[list[LoopThread]]:
     threads = [LoopThread(request.param) for _ in range(3)]
@@ -229,6 +205,27 @@ def test_a_lease_released_under_one_loop_wakes_a_waiter_of_another(threads: list
     waiting = threads[1].begin(use(pool))
     threads[0].run(lease.release())
     assert waiting.result(SAFETY).number == 2
+    threads[0].run(pool.close())
+
+
+def test_one_who_waits_already_gets_the_place_of_a_loop_that_ends(
+    threads: list[LoopThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = AsyncPool(AsyncScriptedConnector(), max_open=1, timeout=None)
+    lease = threads[1].run(pool.acquire())
+    first_look = threading.Event()
+
+    def claims() -> frozenset[Hashable]:
+        found = AsyncPool._claims(pool)
+        first_look.set()
+        return found
+
+    monkeypatch.setattr(pool, "_claims", claims)
+    waiting = threads[0].begin(use(pool))
+    assert first_look.wait(SAFETY)
+    threads[1].close()  # and nobody is told
+    assert waiting.result(SAFETY).number == 2
+    lease.discard()
     threads[0].run(pool.close())
 
 

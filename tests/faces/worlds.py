@@ -30,7 +30,8 @@ from cenote.testing import (
     HookName,
     ScriptedConnector,
 )
-from tests.patience import SAFETY, end
+from tests.loops import end
+from tests.patience import SAFETY
 
 INF = float("inf")
 

@@ -25,6 +25,8 @@ from cenote import (
     SelfDeadlock,
 )
 from cenote._group import REMEMBERED
+from tests.loops import LoopThread
+from tests.patience import SAFETY
 from tests.tcp.server import LineServer, ask, ask_async, until
 
 
@@ -228,6 +230,35 @@ def test_what_a_closed_loop_has_left_in_one_pool_makes_room_for_another(
         task.cancel()
     loop.close()
     asyncio.run(ask_another())
+
+
+def test_one_who_waits_already_gets_the_place_that_a_loop_leaves_in_another_pool(
+    servers: list[LineServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = AsyncPoolGroup(max_total=1, timeout=None)
+    holder, other = LoopThread(asyncio.new_event_loop), LoopThread(asyncio.new_event_loop)
+    lease = holder.run(group.pool(servers[0].url).acquire())
+    pool = group.pool(servers[1].url)
+    first_look = threading.Event()
+    look = pool._claims
+
+    def claims() -> frozenset[Any]:
+        found = look()
+        first_look.set()
+        return found
+
+    async def ask_another() -> None:
+        async with pool.connection() as stream:
+            assert await ask_async(stream, "hello") == "hello"
+
+    monkeypatch.setattr(pool, "_claims", claims)
+    waiting = other.begin(ask_another())
+    assert first_look.wait(SAFETY)
+    holder.close()  # and nobody is told
+    waiting.result(SAFETY)
+    other.run(group.close())
+    other.close()
+    lease.discard()
 
 
 def test_one_that_times_out_is_told_of_the_group_and_who_holds_its_places(servers: list[LineServer]) -> None:

@@ -67,9 +67,9 @@ class Caller(AwaitedLease[Any]):
 
     def wait(self) -> asyncio.Future[bool]:
         """Wait for news, or the deadline."""
-        self.patience = left = self.until - monotonic()
-        if left <= FAR:
+        if self.patience <= FAR:
             return super().wait()
+        self.until = monotonic() + self.patience
         loop: asyncio.AbstractEventLoop = self.lane.face.loop
         self._future = future = loop.create_future()
         self._timer = _timers.get(loop)
@@ -99,7 +99,6 @@ class Caller(AwaitedLease[Any]):
 async def waited(inner: AsyncPool[Any]) -> Slot:
     """Acquire what was no hit."""
     caller = Caller(inner, None, _getframe(0))
-    caller.until = inner._deadline(None, monotonic())
     try:
         await caller.__aenter__()
     except Error as error:
