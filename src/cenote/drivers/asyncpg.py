@@ -125,7 +125,7 @@ class AsyncpgConnector:
         protocol = connection._protocol  # type: ignore[attr-defined]
         if not protocol.is_connected() or protocol.is_in_transaction():
             return False
-        # What the two functions below find as a rule: each release asks, and as calls they take a third longer.
+        # What the two below find as a rule: each release asks, and as calls they take a third longer.
         notes = getattr(protocol, _NOTES, None)
         if notes and notes.prepared is None and get_referents(protocol).count(None) == notes.nothings:
             return True
