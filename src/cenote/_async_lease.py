@@ -1,14 +1,17 @@
-"""Leases for asyncio: one that was a hit, and one that has yet to acquire and is its own waiter."""
+"""Leases for asyncio: one that was a hit, and one that has yet to acquire and is its own waiter.
+
+Beside them `run`, by which they, their pool and the database handle drive a job under a loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Coroutine, Hashable, Iterator
 from types import CodeType, FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _steps
 from ._core import Slot
-from ._pool import C, LeaseBase, PoolBase
+from ._pool import C, LeaseBase, PoolBase, TransactionBase
 from ._waiters import TaskWaiter
 from .durations import Duration
 
@@ -131,16 +134,12 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
         self._owner, self._code, self._instruction = owner, code, instruction
 
 
-class AsyncTransaction(Generic[C]):
-    """The async with block of `AsyncPool.transaction`."""
+class AsyncTransaction(TransactionBase[C]):
+    """The async with block of `AsyncPool.transaction`, on a lease that acquires on entering."""
 
-    __slots__ = ("_begin", "_block", "_lease")
+    __slots__ = ()
 
-    def __init__(self, lease: AsyncLease[C], begin: Callable[[C], Any]) -> None:
-        """Wrap a lease that acquires on entering."""
-        self._lease = lease
-        self._begin = begin
-        self._block: Any = None
+    _lease: AsyncLease[C]
 
     async def __aenter__(self) -> C:
         """Acquire and begin."""

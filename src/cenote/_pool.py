@@ -149,6 +149,18 @@ class LeaseBase(Generic[C]):
         return f"<{type(self).__name__}: {state}>"
 
 
+class TransactionBase(Generic[C]):
+    """The driver's own block of a transaction, around a lease; the faces enter and leave it."""
+
+    __slots__ = ("_begin", "_block", "_lease")
+
+    def __init__(self, lease: Any, begin: Callable[[C], Any]) -> None:
+        """Wrap a lease; nothing has begun."""
+        self._lease: Any = lease
+        self._begin = begin
+        self._block: Any = None
+
+
 def reference(actor: object) -> Hashable:
     """Refer to a thread or task without keeping it, and without taking a later one for it."""
     weak = weakref.ref(actor)

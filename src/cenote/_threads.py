@@ -8,11 +8,11 @@ from functools import partial
 from sys import _getframe
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
 from ._core import Budget, Lane, Slot
-from ._pool import C, LeaseBase, PoolBase
+from ._pool import C, LeaseBase, PoolBase, TransactionBase
 from ._sockets import Farewell
 from ._waiters import ThreadWaiter
 from .connector import Connector
@@ -72,16 +72,12 @@ class Lease(LeaseBase[C]):
         run(_steps.put(pool, slot))
 
 
-class Transaction(Generic[C]):
-    """The with block of `Pool.transaction`."""
+class Transaction(TransactionBase[C]):
+    """The with block of `Pool.transaction`, on a lease that has its connection."""
 
-    __slots__ = ("_begin", "_block", "_lease")
+    __slots__ = ()
 
-    def __init__(self, lease: Lease[C], begin: Callable[[C], Any]) -> None:
-        """Wrap a lease that has its connection."""
-        self._lease = lease
-        self._begin = begin
-        self._block: Any = None
+    _lease: Lease[C]
 
     def __enter__(self) -> C:
         """Begin."""

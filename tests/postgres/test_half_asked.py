@@ -12,11 +12,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cenote import AsyncPool
 from cenote.drivers.asyncpg import AsyncpgConnector
 from tests.postgres.conftest import Place
-from tests.postgres.worlds import TASK_WORLDS, World, entered, in_worlds, pid_of
-
-ASYNCPG = [world for world in TASK_WORLDS if "asyncpg" in world.scheme]
+from tests.postgres.worlds import ASYNCPG, World, entered, in_worlds, pid_of
 
 
 def transactions_of(place: Place, pid: int) -> int:
@@ -59,29 +58,29 @@ async def test_a_statement_that_was_prepared_and_executed_costs_no_round_trip_mo
 
 
 @in_worlds(ASYNCPG)
-async def test_a_statement_that_outlives_its_lease_is_seen_whatever_went_before(
+async def test_a_statement_that_the_server_refused_to_prepare_costs_no_round_trip_more(
     world: World, place: Place
 ) -> None:
-    async with entered(place.pool(world, max_open=1)) as pool:
-        async with entered(pool.connection()) as connection:
-            first = await pid_of(connection)
-            await cancel_a_statement(connection)
-        async with entered(pool.connection()) as connection:
-            assert await pid_of(connection) == first
+    async with entered(place.pool(world, max_open=1)) as pool, entered(pool.connection()) as connection:
+        with pytest.raises(asyncpg.PostgresSyntaxError):
+            await connection.prepare("this is no statement")
+        assert AsyncpgConnector.is_clean(connection)
+
+
+@in_worlds(ASYNCPG)
+async def test_a_connection_that_a_subclass_has_opened_is_looked_at_all_the_same(
+    world: World, place: Place
+) -> None:
+    class Own(AsyncpgConnector):
+        async def connect(self, timeout: float) -> Any:
+            return await asyncpg.connect(self._dsn, timeout=timeout)
+
+    async with AsyncPool(Own(place.server.url("postgresql")), max_open=1) as pool:
+        async with pool.connection() as connection:
+            assert AsyncpgConnector.is_clean(connection)
             outliving = asyncio.create_task(connection.execute("select pg_sleep(600)"))
             await asyncio.sleep(0)  # its first step sends the statement
-        async with entered(pool.connection()) as connection:
-            assert await pid_of(connection) != first
+            assert not AsyncpgConnector.is_clean(connection)
+        assert pool.stats().discarded == 1
         with pytest.raises(asyncpg.PostgresError):
             await outliving
-
-
-async def cancel_a_statement(connection: Any) -> None:
-    """Leave asyncpg as it is after a cancelled statement: with its words in some of its fields."""
-    statement = await connection.prepare("select pg_sleep($1)")
-    task = asyncio.create_task(statement.fetch(600))
-    await asyncio.sleep(0)  # its first step sends the statement
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await connection._protocol._wait_for_cancellation()

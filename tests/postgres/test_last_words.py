@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -10,9 +11,7 @@ import pytest
 
 from cenote.drivers.asyncpg import AsyncpgConnector
 from tests.postgres.conftest import Place
-from tests.postgres.worlds import TASK_WORLDS, World, entered, in_worlds, pid_of
-
-ASYNCPG = [world for world in TASK_WORLDS if "asyncpg" in world.scheme]
+from tests.postgres.worlds import ASYNCPG, World, entered, in_worlds, pid_of
 
 BODY = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 LAST_WORDS = b"E" + (len(BODY) + 4).to_bytes(4, "big") + BODY
@@ -46,14 +45,33 @@ async def test_last_words_that_asyncpg_read_in_somebodys_hands_break_the_connect
         assert pool.stats().discarded == 1
 
 
+async def use(connection: Any) -> None:
+    """Ask for something, and read the answer."""
+    assert await connection.fetchval("select 1") == 1
+
+
+async def cancel_a_statement(connection: Any) -> None:
+    """Leave asyncpg as it is after a cancelled statement: with its words in some of its fields."""
+    statement = await connection.prepare("select pg_sleep($1)")
+    task = asyncio.create_task(statement.fetch(600))
+    await asyncio.sleep(0)  # its first step sends the statement
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await connection._protocol._wait_for_cancellation()
+
+
 @in_worlds(ASYNCPG)
-async def test_a_statement_that_outlives_its_lease_is_seen_though_its_connection_was_at_rest_before(
-    world: World, place: Place
+@pytest.mark.parametrize("before", [use, cancel_a_statement])
+async def test_a_statement_that_outlives_its_lease_is_seen_whatever_went_before(
+    world: World, place: Place, before: Callable[[Any], Awaitable[None]]
 ) -> None:
     async with entered(place.pool(world, max_open=1)) as pool:
         async with entered(pool.connection()) as connection:
             first = await pid_of(connection)
+            await before(connection)
         async with entered(pool.connection()) as connection:
+            assert await pid_of(connection) == first
             outliving = asyncio.create_task(connection.execute("select pg_sleep(600)"))
             await asyncio.sleep(0)  # its first step sends the statement
         assert pool.stats().discarded == 1

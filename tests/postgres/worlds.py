@@ -21,6 +21,7 @@ import cenote
 from tests.drivers.cases import ask, done
 
 __all__ = [
+    "ASYNCPG",
     "TASK_WORLDS",
     "THREAD_WORLDS",
     "WORLDS",
@@ -105,6 +106,7 @@ TASK_WORLDS = [
     ),
 ]
 WORLDS = [*THREAD_WORLDS, *TASK_WORLDS]
+ASYNCPG = [world for world in TASK_WORLDS if "asyncpg" in world.scheme]
 
 
 def in_worlds(worlds: list[World]) -> Callable[[Callable[..., Script[None]]], Callable[..., None]]:
