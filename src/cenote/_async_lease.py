@@ -5,8 +5,8 @@ Beside them `run`, by which they, their pool and the database handle drive a job
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Hashable, Iterator
-from types import CodeType, FrameType, TracebackType
+from collections.abc import Awaitable, Coroutine, Hashable
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _steps
@@ -38,13 +38,11 @@ async def run(steps: _steps.Steps[T], first: _steps.Step | None = None) -> T:
 
 
 class Done:
-    """Awaitable for what is done already: no coroutine is made for it."""
+    """Awaitable for what is done already: no coroutine is made for it, and no call in Python."""
 
     __slots__ = ()
 
-    def __await__(self) -> Iterator[None]:
-        """Go on at once."""
-        return iter(())
+    __await__ = ().__iter__
 
 
 class AsyncLease(LeaseBase[C]):
@@ -90,14 +88,13 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
     collector to look through.
     """
 
-    def __init__(self, pool: AsyncPool[C], timeout: Duration | None, frame: FrameType) -> None:
-        """Remember what was asked, and where."""
-        self._hold = None
-        self._pool: AsyncPool[C] | None = pool
-        self._timeout = timeout
-        self._owner: Hashable = id(frame)
-        self._code = frame.f_code
-        self._instruction = frame.f_lasti
+    # Whoever makes one sets what was asked, and where: a constructor in Python takes a tenth of a hand-off.
+    __init__ = object.__init__
+    _pool: AsyncPool[C] | None = None  # until it is awaited
+    _timeout: Duration | None = None
+    _owner: Hashable = 0
+    _code: CodeType | None = None
+    _instruction = 0
 
     async def __aenter__(self) -> C:
         """Acquire, the first time, and hand out the connection itself."""
@@ -106,7 +103,7 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
             return self.connection
         self._pool = None
         lane = pool._lane
-        if lane is None or len(pool._core.lanes) > 1 or not lane.face.is_here():
+        if lane is None or not lane.face.is_here():
             lane = pool._here()
         self.lane = lane
         clock = pool._clock

@@ -53,7 +53,7 @@ class AsyncPool(PoolBase[C]):
     """
 
     _asynchronous = True
-    _lane: Lane | None  # of the loop that last asked
+    _lane: Lane | None  # of the only loop that has asked; None if there are others
     _jobs: set[asyncio.Task[None]]
     _timer: _upkeep.LoopTimer
 
@@ -108,25 +108,31 @@ class AsyncPool(PoolBase[C]):
         """
         frame = _getframe(1)
         core = self._core
-        if not core.calm:
-            return AwaitedLease(self, timeout, frame)
-        lane = self._lane
-        if lane is None or not lane.face.is_here():
-            lane = core.lanes.get(_get_running_loop())
-        if lane is not None:
-            clock = self._clock  # calling the attribute itself would look it up as a method first
-            slot = core.take(lane, clock())
-            if slot is not None and (slot.watch is None or not slot.watch(0)):
-                slot.owner = id(frame)
-                slot.code = frame.f_code
-                slot.instruction = frame.f_lasti
-                lease: AsyncLease[C] = AsyncLease()
-                lease._hold = slot.hold
-                slot.hold = None
-                return lease
-            if slot is not None:  # there is something to look into: by whoever awaits, nobody may
-                _steps.put_back(self, slot)
-        return AwaitedLease(self, timeout, frame)
+        if core.calm:
+            lane = self._lane
+            if lane is None or not lane.face.is_here():
+                lane = core.lanes.get(_get_running_loop())
+            if lane is not None:
+                clock = self._clock  # calling the attribute itself would look it up as a method first
+                slot = core.take(lane, clock())
+                if slot is not None and (slot.watch is None or not slot.watch(0)):
+                    slot.owner = id(frame)
+                    slot.code = frame.f_code
+                    slot.instruction = frame.f_lasti
+                    lease: AsyncLease[C] = AsyncLease()
+                    lease._hold = slot.hold
+                    slot.hold = None
+                    return lease
+                if slot is not None:  # there is something to look into: by whoever awaits, nobody may
+                    _steps.put_back(self, slot)
+        late: AwaitedLease[C] = AwaitedLease()
+        late._hold = None
+        late._pool = self
+        late._timeout = timeout
+        late._owner = id(frame)
+        late._code = frame.f_code
+        late._instruction = frame.f_lasti
+        return late
 
     def acquire(self, timeout: Duration | None = None) -> Coroutine[Any, Any, AsyncLease[C]]:
         """Lend a connection until `AsyncLease.release`; to be awaited. Prefer `connection`, which it is like.
@@ -164,7 +170,11 @@ class AsyncPool(PoolBase[C]):
         """Find the lane of the running loop, or make it."""
         self._sweep()
         loop = asyncio.get_running_loop()
-        self._lane = lane = self._core.lanes.get(loop) or self._enter(loop)
+        lane = self._core.lanes.get(loop) or self._enter(loop)
+        with (
+            self._core.lock
+        ):  # so that none comes in between: each finds it empty then, and looks for ended loops
+            self._lane = lane if len(self._core.lanes) == 1 else None
         return lane
 
     def _enter(self, loop: Loop | None) -> Lane:
@@ -174,6 +184,7 @@ class AsyncPool(PoolBase[C]):
             raise RuntimeError(message)
         self._sweep()
         with self._core.lock:
+            self._lane = None
             lane = self._core.lane(loop)
         lane.face = Home(loop, lane, self._core.lock)
         self._timer.set(loop)

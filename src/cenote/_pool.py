@@ -114,7 +114,8 @@ class LeaseBase(Generic[C]):
                 slot.hold = hold
                 clock = pool._clock  # calling the attribute itself would look it up as a method first
                 now = clock()
-                put = pool._core.put(slot, now)
+                core = pool._core
+                put = core.calm and core.put(slot, now)
                 if not put:
                     _steps.put_failed(pool, slot, put, now)
                 return self._done
@@ -207,6 +208,7 @@ class PoolBase(Generic[C]):
     def _adopt(self, *, stacklevel: int) -> None:
         """Draw the consequences of new options."""
         self._is_clean = _looks.cleanliness(self._hooks, reset=self._options.reset is not None)
+        self._patience = Forever if self._options.timeout is None else self._options.timeout
         if self._options.max_open is None:
             text = f"pool {self.name!r}: max_open=None sets no limit; set it below what the server accepts"
             warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
@@ -281,8 +283,9 @@ class PoolBase(Generic[C]):
 
     def _deadline(self, timeout: Duration | None, now: float) -> float:
         """The nearer of this call's own deadline and the one of the surrounding `cenote.timeout`."""
-        limit = self._options.timeout if timeout is None else seconds(timeout, option="timeout")
-        return min(Forever if limit is None else now + limit, current_deadline())
+        own = now + (self._patience if timeout is None else seconds(timeout, option="timeout"))
+        around = current_deadline()
+        return own if own < around else around  # noqa: FURB136 - min() takes longer than all the rest
 
     def _actor(self) -> Hashable:
         """Stand for the thread or task that is running."""

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _explain, _looks, _report, _sockets
-from ._core import NEVER, Act, Slot, Todo, Waiter
+from ._core import NEVER, QUEUED, Act, Slot, Todo, Waiter
 from ._report import log
 from ._sockets import Sight
 from .errors import ConnectError, Error, Phase, PoolTimeout
@@ -37,17 +37,18 @@ EARLY = 0.002
 
 def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
     """Ask the core for a connection, unless the hit path found one; true if a first wait is due."""
-    if waiter.slot is None:
-        core = pool._core
-        if core.budget.owned():
-            refuse_amid(pool, "acquire")
-        now = waiter.queued_at
-        with core.lock:
-            todo = core.request(waiter, now)
-        if todo:
-            carry_out(pool, todo)
-        waiter.patience = deadline - now
-    return waiter.slot is None and waiter.refusal is None and waiter.patience > 0
+    core = pool._core
+    if core.budget.owned():
+        refuse_amid(pool, "acquire")
+    now = waiter.queued_at
+    waiter.patience = patience = deadline - now
+    with core.lock:
+        todo = core.request(waiter, now)
+    if todo is not QUEUED:
+        carry_out(pool, todo)
+        if waiter.slot is not None or waiter.refusal is not None:
+            return False
+    return patience > 0
 
 
 def refuse_amid(pool: PoolBase[Any], what: str) -> None:

@@ -174,7 +174,8 @@ class Pool(PoolBase[C]):
         frame = _getframe(1)
         # `_take` once more, for the same reason as in `LeaseBase._leave`.
         clock = self._clock  # calling the attribute itself would look it up as a method first
-        slot = self._core.take(self._lane, clock())
+        core = self._core
+        slot = core.take(self._lane, clock()) if core.calm else None
         if slot is None or (slot.watch is not None and slot.watch(0)):
             slot = self._acquire(timeout, slot)
         slot.owner = id(frame)
@@ -219,12 +220,13 @@ class Pool(PoolBase[C]):
         return slot
 
     def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
-        started = self._clock()
+        clock = self._clock  # as above
+        started = clock()
         waiter = ThreadWaiter(self._lane, found, started)
         try:
             deadline = self._deadline(timeout, started)
             # The plain case first: one wait in the queue for a connection that needs no look.
-            if _steps.ask(self, waiter, deadline):
+            if found is None and _steps.ask(self, waiter, deadline):
                 waiter.wait_first()
         except BaseException:
             _steps.leave(self, waiter)

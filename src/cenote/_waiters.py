@@ -30,7 +30,7 @@ class ThreadWaiter(Waiter):
 
     def __init__(self, lane: Lane, found: Slot | None, now: float) -> None:
         """Close the gate."""
-        self.lane, self.slot, self.queued_at = lane, found, now
+        self.lane, self.slot, self.queued_at, self.future = lane, found, now, None
         self._gate = allocate_lock()
         self._gate.acquire()
 
@@ -109,24 +109,23 @@ class Home:
 class TaskWaiter(Waiter):
     """Waits on a future of its loop; wakes directly from that loop, thread-safely from elsewhere."""
 
-    _future: asyncio.Future[bool] | None = None  # of the last wait
-
-    def accepts(self) -> bool:
-        """Refuse once the task is cancelled, though it has not run yet to leave the queue."""
-        return self._future is None or not self._future.cancelled()
+    future: asyncio.Future[bool] | None = None  # of the last wait
 
     def wake(self) -> None:
         """Let the task run."""
         home: Home = self.lane.face
         if home.is_here():
-            self.arrive(NEWS)
+            # `arrive` once more, for the reason in `Core.pass_on`.
+            future = self.future
+            if future is not None and not future.done():
+                future.set_result(NEWS)
         else:
             with suppress(RuntimeError):  # the loop is closed and its task with it
                 home.loop.call_soon_threadsafe(self.arrive, NEWS)
 
     def arrive(self, news: bool) -> None:  # noqa: FBT001 - a callback's only argument
         """Settle the future, under its loop. Late news of an earlier wait finds the present one."""
-        future = self._future
+        future = self.future
         if future is not None and not future.done():
             future.set_result(news)
 
@@ -137,13 +136,13 @@ class TaskWaiter(Waiter):
         home: Home = self.lane.face
         if not home.ringing:
             home.ring()
-        self._future = future = home.loop.create_future()
+        self.future = future = home.loop.create_future()
         return future
 
     def wait(self) -> asyncio.Future[bool]:
         """Give the future that is settled when there is news or patience runs out: false for the latter."""
         home: Home = self.lane.face
-        self._future = future = home.loop.create_future()
+        self.future = future = home.loop.create_future()
         if self.patience < TIMEOUT_MAX:
             timer = home.loop.call_later(self.patience, self.arrive, NO_NEWS)
             future.add_done_callback(lambda _: timer.cancel())

@@ -6,7 +6,10 @@ one copies a few lists while the lock is held, and does the sums when it is give
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import frexp, sqrt
 
@@ -17,8 +20,13 @@ _BUCKETS = 128
 _LOWEST = -60
 _FLOOR = 1e-18  # keeps frexp away from zero, whose exponent would be that of 0.5
 
-_MANY = 64
+MANY = 64
 """So many durations are kept before they are counted, all at once: that is cheaper than each at its time."""
+
+
+def _upper_end(exponent: int) -> float:
+    """Say where the range of that number ends, in seconds."""
+    return sqrt(2.0**exponent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +63,21 @@ class Histogram:
 
 
 class Recorder:
-    """Counts durations into half-octave ranges. Belongs to whoever holds the pool's lock, but for `note`."""
+    """Counts durations into half-octave ranges. Belongs to whoever holds the pool's lock, but for `note`.
 
-    __slots__ = ("_counts", "_noted", "_total")
+    Attributes:
+        note: keep one duration, with or without the lock. Whoever calls it looks whether `noted` are `MANY`.
+        noted: those that are kept and not counted yet.
+    """
+
+    __slots__ = ("_counts", "_total", "note", "noted")
 
     def __init__(self) -> None:
         """Start empty."""
         self._counts = [0] * _BUCKETS
         self._total = 0.0
-        self._noted: deque[float] = deque()
+        self.noted: deque[float] = deque()
+        self.note: Callable[[float], None] = self.noted.append
 
     @property
     def count(self) -> int:
@@ -77,34 +91,32 @@ class Recorder:
         self.fold()
         return self._total
 
-    def note(self, seconds: float) -> bool:
-        """Keep one duration, with or without the lock; true when it is time to `fold`."""
-        noted = self._noted
-        noted.append(seconds)
-        return len(noted) >= _MANY
+    def record(self, seconds: float) -> None:
+        """Keep one duration, with the lock."""
+        self.note(seconds)
+        if len(self.noted) >= MANY:
+            self.fold()
 
     def fold(self) -> None:
         """Count what was noted."""
-        counts, noted = self._counts, self._noted
-        while True:
-            try:
-                seconds = noted.popleft()
-            except IndexError:  # not asked before: a finalizer may come in between and fold the rest
-                return
-            self._total += seconds
-            counts[frexp(seconds * seconds + _FLOOR)[1]] += 1
-
-    def record(self, seconds: float) -> None:
-        """Keep one duration, with the lock."""
-        noted = self._noted
-        noted.append(seconds)
-        if len(noted) >= _MANY:
-            self.fold()
+        batch: list[float] = []
+        # Ended by an error, not by a look before: a finalizer may come in between and fold the rest.
+        with suppress(IndexError):
+            batch.extend(iter(self.noted.popleft, None))
+        self._total += sum(batch)
+        batch.sort()  # then those of one range are side by side, and there are few ranges
+        first = 0
+        while first < len(batch):
+            seconds = batch[first]
+            exponent = frexp(seconds * seconds + _FLOOR)[1]
+            after = bisect_left(batch, _upper_end(exponent), first + 1)
+            self._counts[exponent] += after - first
+            first = after
 
     def snapshot(self, short: int = 0, short_bound: float = 0.0) -> Histogram:
         """Give the histogram, with `short` more durations known only to be at most `short_bound`."""
         buckets = [
-            (sqrt(2.0**exponent), count)
+            (_upper_end(exponent), count)
             for exponent in range(_LOWEST, _BUCKETS + _LOWEST)
             if (count := self._counts[exponent])
         ]

@@ -24,13 +24,14 @@ class Caller(Waiter):
         self.stack = stack
         self.name = name
         self.willing = True
+        self.future = self
         self.woken = 0
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
-    def accepts(self) -> bool:
-        return self.willing
+    def cancelled(self) -> bool:
+        return not self.willing
 
     def wake(self) -> None:
         self.woken += 1

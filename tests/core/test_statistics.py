@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from cenote.stats import Recorder
 from tests.core.harness import Face
 
@@ -133,10 +135,11 @@ def test_a_snapshot_can_be_taken_of_an_empty_pool() -> None:
 
 def test_durations_are_kept_for_a_while_and_none_is_lost() -> None:
     recorder = Recorder()
-    due = [recorder.note(2.0) for _ in range(100)]
-    assert due.index(True) == 63
+    for _ in range(100):
+        recorder.record(2.0)
+    assert len(recorder.noted) == 36, "when 64 are due, they are counted"
     assert (recorder.count, recorder.total) == (100, 200.0)
-    assert not recorder.note(2.0)
+    assert not recorder.noted
 
 
 def test_a_busy_pool_counts_its_holds_before_they_are_many() -> None:
@@ -145,8 +148,36 @@ def test_a_busy_pool_counts_its_holds_before_they_are_many() -> None:
         slot = face.acquire()
         face.advance(0.25)
         face.release(slot)
-    assert not face.core.hold_time.note(0.25)  # when 64 are due, they are counted
-    assert face.stats().hold_time.count == 201
+    assert len(face.core.hold_time.noted) == 200 % 64
+    assert face.stats().hold_time.count == 200
+
+
+def test_a_crowded_pool_counts_its_waits_and_holds_before_they_are_many() -> None:
+    face = Face(max_open=1)
+    slot = face.acquire()
+    face.ask()
+    for _ in range(200):
+        face.ask()
+        face.advance(0.25)
+        face.release(slot)
+    assert len(face.core.wait_time.noted) == 200 % 64
+    assert len(face.core.hold_time.noted) < 64
+    stats = face.stats()
+    assert (stats.wait_time.count - (stats.acquire_count - 200), stats.hold_time.count) == (200, 200)
+    assert (stats.wait_duration, stats.hold_time.total) == pytest.approx((0.25 + 199 * 0.5, 50.0))
+
+
+def test_durations_of_all_lengths_are_counted_each_in_its_range() -> None:
+    durations = [0.0, 1e-9, 3e-5, 2.0**-0.5, 0.7072, 0.99, 1.0, 1.4142, 1.4143, 2.0, 3600.0] * 3
+    recorder = Recorder()
+    for seconds in durations:
+        recorder.note(seconds)
+    counted = recorder.snapshot().buckets
+    lower = [0.0, *(upper for upper, _ in counted)]
+    assert [count for _, count in counted] == [
+        sum(below <= seconds < upper for seconds in durations)
+        for below, (upper, _) in zip(lower, counted, strict=False)  # the last upper end begins no range
+    ]
 
 
 def test_a_fold_within_a_fold_leaves_the_outer_one_nothing_to_do() -> None:
@@ -161,7 +192,7 @@ def test_a_fold_within_a_fold_leaves_the_outer_one_nothing_to_do() -> None:
 
     visits: list[int] = []
     recorder = Recorder()
-    recorder._noted = Visited([2.0, 2.0])
+    recorder.noted = Visited([2.0, 2.0])
     recorder.fold()
     assert visits == [2]
     assert (recorder.count, recorder.total) == (2, 4.0)

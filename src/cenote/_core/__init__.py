@@ -37,7 +37,7 @@ dials as are wanted and allowed. Capacity that is freed in any way thus always w
 """
 
 from .budget import Budget
-from .core import Core
+from .core import QUEUED, Core
 from .state import NEVER, Act, Lane, Refusal, Slot, State, Todo, Waiter
 
-__all__ = ["NEVER", "Act", "Budget", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]
+__all__ = ["NEVER", "QUEUED", "Act", "Budget", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]

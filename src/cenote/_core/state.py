@@ -93,7 +93,7 @@ class Slot:
 
 
 class Waiter:
-    """A caller in the queue. `accepts`, the waits and `wake` are a face's own; the rest is the core's."""
+    """A caller in the queue. The waits and `wake` are a face's own; the rest is the core's."""
 
     # Defaults of the class, so that making one, which every wait does, sets only what differs.
     slot: Slot | None = None
@@ -106,6 +106,7 @@ class Waiter:
     fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
     stack: frozenset[Hashable] = frozenset()  # what `Slot.owner` is of the connections its caller holds
     patience = NEVER  # seconds that the next wait may take
+    future: Any = None  # what its caller awaits, if that can be cancelled before the caller runs to say so
 
     def __init__(self, lane: Lane, found: Slot | None = None, now: float = 0.0) -> None:
         """Prepare to ask. A slot `found` was taken, but there is something to look into."""
@@ -117,7 +118,8 @@ class Waiter:
 
     def accepts(self) -> bool:
         """Whether it would still take a connection; asked under the lock, at the hand-off."""
-        return True
+        future = self.future
+        return future is None or not future.cancelled()
 
     def wake(self) -> None:
         """Tell the caller to look at `slot` and `refusal`. Called without the lock."""

@@ -8,7 +8,6 @@ piece. For most deadlines, which are far, one timer serves all: nearly all of a 
 from __future__ import annotations
 
 import asyncio
-from sys import _getframe
 from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -71,7 +70,7 @@ class Caller(AwaitedLease[Any]):
             return super().wait()
         self.until = monotonic() + self.patience
         loop: asyncio.AbstractEventLoop = self.lane.face.loop
-        self._future = future = loop.create_future()
+        self.future = future = loop.create_future()
         self._timer = _timers.get(loop)
         if self._timer is None:
             self._timer = _timers[loop] = Timer(loop)
@@ -86,19 +85,21 @@ class Caller(AwaitedLease[Any]):
 
     def is_through(self) -> bool:
         """Whether nobody waits any more: served, or cancelled."""
-        return self._future is None or self._future.done()
+        return self.future is None or self.future.done()
 
     def set_timer(self) -> None:
         """Give it a timer of its own."""
-        if self._future is not None and not self._future.done():
+        if self.future is not None and not self.future.done():
             left = max(self.until - monotonic(), 0.0)
             timer = self.lane.face.loop.call_later(left, self.arrive, False)  # noqa: FBT003 - no news
-            self._future.add_done_callback(lambda _: timer.cancel())
+            self.future.add_done_callback(lambda _: timer.cancel())
 
 
 async def waited(inner: AsyncPool[Any]) -> Slot:
     """Acquire what was no hit."""
-    caller = Caller(inner, None, _getframe(0))
+    caller = Caller()
+    caller._hold = None
+    caller._pool = inner
     try:
         await caller.__aenter__()
     except Error as error:
