@@ -14,7 +14,7 @@ from . import _crew, _steps, _upkeep
 from ._core import Budget, Lane, Slot
 from ._pool import C, LeaseBase, PoolBase, TransactionBase
 from ._sockets import Farewell
-from ._waiters import ThreadWaiter
+from ._waiters import ThreadWaiter, Turnstile
 from .connector import Connector
 from .durations import Duration, seconds
 from .errors import ConfigError
@@ -310,3 +310,4 @@ class Pool(PoolBase[C]):
     def _start_anew(self, budget: Budget | None) -> None:
         super()._start_anew(budget)
         self._lane = self._core.lane(None)
+        self._lane.face = Turnstile()

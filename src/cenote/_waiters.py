@@ -11,6 +11,7 @@ import asyncio
 import sys
 from _thread import TIMEOUT_MAX, allocate_lock, get_ident
 from asyncio import _get_running_loop  # None instead of an error
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from itertools import takewhile
@@ -25,8 +26,69 @@ FIRST_WAIT = 0.05
 """Seconds after which a waiter is checked for waiting on itself; most have been served by then."""
 
 
+AT_ONCE = 2
+"""Woken threads that may be on their way at once; one or three get less done (decision 0019)."""
+
+
+class Turnstile:
+    """Lets the threads that were woken go on a few at a time: the next one when one before it runs again.
+
+    Whoever wakes wants the interpreter's lock. While he waits for it, each thread that gives it away for the
+    moment of a system call loses it to him, and has to wait in its turn. Let in all at once, those who were
+    woken and those who work are busy with nothing else. See docs/decisions/0019-two-threads-at-a-time.md.
+
+    It takes no lock, since a finalizer may come here at any time. Now and then one more goes on than should,
+    which does no harm. But somebody always does while somebody is in line: whoever stops waiting lets the
+    next one in.
+    """
+
+    __slots__ = ("_line", "_places")
+
+    def __init__(self, most: int = AT_ONCE) -> None:
+        """Begin with nobody."""
+        self._line: deque[ThreadWaiter] = deque()
+        # Of those who may be on their way and are not. One more than there are is none.
+        self._places: deque[None] = deque([None] * most, maxlen=most)
+
+    def admit(self, waiter: ThreadWaiter) -> None:
+        """Let a waiter go on when it is his turn."""
+        self._line.append(waiter)
+        self._let_in()
+
+    def advance(self) -> None:
+        """Let in the next one, since somebody runs."""
+        self._places.append(None)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        # Who comes joins the line and then looks for a place; who gives one back looks at the line then.
+        line, places = self._line, self._places
+        while line:
+            try:
+                places.pop()
+            except IndexError:  # whoever has one looks at the line when he gives it back
+                return
+            try:
+                waiter = line.popleft()
+            except IndexError:  # another thread was faster
+                places.append(None)
+                continue
+            ends_it = waiter.ended.acquire
+            if ends_it(False):  # noqa: FBT003 - a lock's way to say: do not block
+                waiter.open()
+            else:
+                places.append(None)
+
+
+NOT_WAITING = allocate_lock()
+NOT_WAITING.acquire()
+
+
 class ThreadWaiter(Waiter):
     """Waits on a raw lock of its own, so that exactly the right thread wakes."""
+
+    ended = NOT_WAITING  # of each wait, taken by whoever ends it: the one who lets him in, or he himself
+    _news = False  # since his last wait
 
     def __init__(self, lane: Lane, found: Slot | None, now: float) -> None:
         """Close the gate."""
@@ -35,7 +97,12 @@ class ThreadWaiter(Waiter):
         self._gate.acquire()
 
     def wake(self) -> None:
-        """Open the gate; once is enough."""
+        """Let the thread go on, when the one that was woken before it does."""
+        self._news = True
+        self.lane.face.admit(self)
+
+    def open(self) -> None:
+        """Open the gate: at once if he waits at it, in a moment if he is about to."""
         try:  # suppress() would cost more than all the rest of a hand-off
             self._gate.release()
         except RuntimeError:  # it is open already
@@ -43,11 +110,22 @@ class ThreadWaiter(Waiter):
 
     def wait_first(self) -> bool:
         """Block until woken, for `FIRST_WAIT` or as long as patience lasts; false if there was no news."""
-        return self._gate.acquire(timeout=min(self.patience, FIRST_WAIT))
+        patience = self.patience
+        return self._wait(patience if patience < FIRST_WAIT else FIRST_WAIT)  # noqa: FURB136 - as in PoolBase._deadline
 
     def wait(self) -> bool:
         """Block until woken or out of patience; false for the latter."""
-        return self._gate.acquire(timeout=min(self.patience, TIMEOUT_MAX))
+        return self._wait(min(self.patience, TIMEOUT_MAX))
+
+    def _wait(self, seconds: float) -> bool:
+        self.ended = ended = allocate_lock()
+        try:
+            # Asked after he can be let in: who brought news before passed him over.
+            return self._news or self._gate.acquire(timeout=seconds)
+        finally:
+            ended.acquire(False)  # noqa: FBT003 - as above
+            self._news = False  # and then the caller looks what it was
+            self.lane.face.advance()
 
 
 def sign_of(loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:
