@@ -171,9 +171,8 @@ class AsyncPool(PoolBase[C]):
         self._sweep()
         loop = asyncio.get_running_loop()
         lane = self._core.lanes.get(loop) or self._enter(loop)
-        with (
-            self._core.lock
-        ):  # so that none comes in between: each finds it empty then, and looks for ended loops
+        # Under the lock, so that no lane comes in between: where there are several, each acquire sweeps.
+        with self._core.lock:
             self._lane = lane if len(self._core.lanes) == 1 else None
         return lane
 

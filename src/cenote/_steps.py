@@ -36,7 +36,7 @@ EARLY = 0.002
 
 
 def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
-    """Ask the core for a connection, unless the hit path found one; true if a first wait is due."""
+    """Ask the core for a connection, when the hit path found none; true if a first wait is due."""
     core = pool._core
     if core.budget.owned():
         refuse_amid(pool, "acquire")

@@ -103,7 +103,8 @@ class Recorder:
         # Ended by an error, not by a look before: a finalizer may come in between and fold the rest.
         with suppress(IndexError):
             batch.extend(iter(self.noted.popleft, None))
-        self._total += sum(batch)
+        total = sum(batch)  # by itself: a finalizer that folds while it is called must not be overwritten
+        self._total += total
         batch.sort()  # then those of one range are side by side, and there are few ranges
         first = 0
         while first < len(batch):

@@ -172,7 +172,9 @@ def test_durations_of_all_lengths_are_counted_each_in_its_range() -> None:
     recorder = Recorder()
     for seconds in durations:
         recorder.note(seconds)
+    recorder.fold()
     counted = recorder.snapshot().buckets
+    assert sum(count for _, count in counted) == len(durations)
     lower = [0.0, *(upper for upper, _ in counted)]
     assert [count for _, count in counted] == [
         sum(below <= seconds < upper for seconds in durations)
@@ -196,6 +198,21 @@ def test_a_fold_within_a_fold_leaves_the_outer_one_nothing_to_do() -> None:
     recorder.fold()
     assert visits == [2]
     assert (recorder.count, recorder.total) == (2, 4.0)
+
+
+def test_a_fold_while_another_one_adds_up_loses_nothing() -> None:
+    class Visited(float):
+        """While which is added a finalizer runs that looks at the same pool."""
+
+        def __radd__(self, other: float) -> float:
+            recorder.note(8.0)
+            recorder.fold()
+            return other + float(self)
+
+    recorder = Recorder()
+    recorder.note(Visited(2.0))
+    recorder.fold()
+    assert (recorder.count, recorder.total) == (2, 10.0)
 
 
 class Meddled:
