@@ -126,3 +126,15 @@ async def test_rows_of_several_batches_come_whole_and_in_order(subject: Subject,
                 rows = await done(db.query(query, stream=stream))
                 assert [row.i async for row in each(rows)] == list(range(1, count + 1))
                 assert db.stats().in_use == 0
+
+
+@on([subject for subject in SUBJECTS if subject.name in ("psycopg", "psycopg-async")])
+async def test_rows_come_whole_one_by_one_where_libpq_knows_no_chunks(
+    subject: Subject, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cenote.dialects.psycopg._CHUNK", 1)  # as before libpq 17
+    async with entered(subject.open(stage.url(subject), max_open=1)) as db:
+        for count in (0, 1, 256, 600):
+            query = f"select * from ({subject.numbers(max(count, 1))}) as t where i <= {count}"
+            rows = await done(db.query(query, stream=True))
+            assert [row.i async for row in each(rows)] == list(range(1, count + 1))

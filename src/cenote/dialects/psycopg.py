@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, ClassVar
 
 import psycopg
@@ -38,12 +37,27 @@ _SOME_ROWS = (ExecStatus.SINGLE_TUPLE, ExecStatus.TUPLES_CHUNK)
 _END = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
-class _Streaming:
-    """How psycopg streams, but the end is kept: it alone knows the columns of a result without rows."""
+class _FirstRow:
+    """What psycopg's stream is given for each chunk: then it loads one row of it and asks for the next."""
 
+    ntuples = 1
+
+
+_FIRST_ROW = _FirstRow()
+
+
+class _Streaming:
+    """How psycopg streams, with two differences.
+
+    The end is kept: it alone knows the columns of a result without rows. And `stream` gives the first row
+    of each chunk alone; the `others` are loaded all at once, which costs less than one by one.
+    """
+
+    pgresult: Any
     _pgconn: Any
     _tx: Any
     _raise_for_result: Any
+    _make_row: Any
     _make_row_maker: Any
 
     def _stream_fetchone_gen(self, first: bool) -> Generator[Any, Any, Any]:  # noqa: FBT001 - psycopg calls it so
@@ -55,7 +69,7 @@ class _Streaming:
             self._tx.set_pgresult(result, set_loaders=first)
             if first:
                 self._make_row = self._make_row_maker()
-            return result
+            return _FIRST_ROW
         if result.status not in _END:
             self._raise_for_result(result)
         if first:
@@ -63,6 +77,11 @@ class _Streaming:
         while (yield from fetch(self._pgconn)) is not None:
             pass
         return None
+
+    def others(self) -> list[Any]:
+        """Load the rows of the chunk that follow the one that `stream` gave last."""
+        rows: list[Any] = self._tx.load_rows(1, self.pgresult.ntuples, self._make_row)
+        return rows
 
 
 class _Cursor(_Streaming, psycopg.Cursor[Any]):
@@ -141,12 +160,17 @@ class PsycopgDialect(Pep249):
         """Take what has come; of a result that libpq holds whole, take it whole."""
         if not isinstance(source, _Stream):
             return ([] if source.description is None else (yield source.fetchall)), False
-        rows = yield partial(self._take, source.rows)
-        return rows, len(rows) == BATCH
+        rows = yield partial(self._take, source.cursor, source.rows)
+        return rows, len(rows) >= BATCH
 
     @staticmethod
-    def _take(rows: Iterator[Any]) -> list[Any]:
-        return list(islice(rows, BATCH))
+    def _take(cursor: Any, first_rows: Iterator[Any]) -> list[Any]:
+        taken: list[Any] = []
+        for row in first_rows:
+            taken += row, *cursor.others()
+            if len(taken) >= BATCH:
+                break
+        return taken
 
     def has_next(self, source: Any) -> bool:
         """Look among the results that libpq holds."""
@@ -235,11 +259,11 @@ class AsyncPsycopgDialect(PsycopgDialect):
         return names, (await cursor.fetchone() if names else None)
 
     @staticmethod
-    async def _take(rows: AsyncIterator[Any]) -> list[Any]:  # type: ignore[override] # awaited in this world
+    async def _take(cursor: Any, first_rows: AsyncIterator[Any]) -> list[Any]:  # type: ignore[override] # awaited in this world
         taken: list[Any] = []
-        async for row in rows:
-            taken.append(row)
-            if len(taken) == BATCH:
+        async for row in first_rows:
+            taken += row, *cursor.others()
+            if len(taken) >= BATCH:
                 break
         return taken
 
