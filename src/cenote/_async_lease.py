@@ -109,16 +109,15 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
         clock = pool._clock
         self.queued_at = started = clock()
         try:
-            deadline = pool._deadline(self._timeout, started)
             # The plain case first: one wait in the queue for a connection that needs no look.
-            if _steps.ask(pool, self, deadline):
+            if _steps.ask(pool, self, self._timeout):
                 await self.wait_first()
         except BaseException:
             _steps.leave(pool, self)
             raise
         slot = self.slot
         if slot is None or not self.fresh:
-            slot = await run(_steps.acquire(pool, self, started, deadline))
+            slot = await run(_steps.acquire(pool, self, started))
         self.slot = None
         slot.owner, slot.code, slot.instruction = self._owner, self._code, self._instruction
         self._hold = slot.hold

@@ -234,7 +234,7 @@ class AsyncPool(PoolBase[C]):
         self._sweep()
         lane = Lane(loop)
         lane.face = Home(loop, lane, self._core.lock)
-        ender = TaskWaiter(lane, None, 0.0)
+        ender = TaskWaiter(lane)
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:

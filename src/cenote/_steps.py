@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _explain, _looks, _report, _sockets
 from ._core import NEVER, QUEUED, Act, Slot, Todo, Waiter
+from ._deadline import current_deadline
 from ._report import log
 from ._sockets import Sight
 from .errors import ConnectError, Error, Phase, PoolTimeout
 
 if TYPE_CHECKING:
     from ._pool import Hold, PoolBase
+    from .durations import Duration
 
 T = TypeVar("T")
 Step = Callable[[], Any]
@@ -35,12 +37,22 @@ EARLY = 0.002
 """Timers may go off so many seconds early: uvloop counts milliseconds from the start of its turn."""
 
 
-def ask(pool: PoolBase[Any], waiter: Waiter, deadline: float) -> bool:
-    """Ask the core for a connection, when the hit path found none; true if a first wait is due."""
+def ask(pool: PoolBase[Any], waiter: Waiter, timeout: Duration | None) -> bool:
+    """Ask the core for a connection, when the hit path found none; true if a first wait is due.
+
+    It was `queued_at` when the caller began, and its deadline is the nearer of this call's own and the one of
+    the surrounding `cenote.timeout`.
+    """
     core = pool._core
     if core.budget.owned():
         refuse_amid(pool, "acquire")
     now = waiter.queued_at
+    # What `PoolBase._deadline` does with no timeout, once more: see decision 0018.
+    deadline = now + pool._patience if timeout is None else pool._deadline(timeout, now)
+    around = current_deadline()
+    if around < deadline:  # noqa: PLR1730 - min() takes longer than all the rest
+        deadline = around
+    waiter.deadline = deadline
     waiter.patience = patience = deadline - now
     with core.lock:
         todo = core.request(waiter, now)
@@ -63,11 +75,12 @@ def leave(pool: PoolBase[Any], waiter: Waiter) -> None:
     _under_lock(pool, pool._core.abandon, waiter, timed_out=False)
 
 
-def acquire(pool: PoolBase[Any], waiter: Waiter, started: float, deadline: float) -> Steps[Slot]:
-    """Get a live connection by `deadline`, once `ask` and a first wait have not given one that needs no look.
+def acquire(pool: PoolBase[Any], waiter: Waiter, started: float) -> Steps[Slot]:
+    """Get a live connection by the deadline, once `ask` and a first wait have not given one without a look.
 
     It may come from the pool, from the queue, or by a dial that the core starts.
     """
+    deadline = waiter.deadline
     suspected = False
     try:
         while True:

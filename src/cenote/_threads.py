@@ -220,23 +220,22 @@ class Pool(PoolBase[C]):
         return slot
 
     def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
+        waiter: ThreadWaiter = ThreadWaiter()
+        waiter.lane = self._lane
         clock = self._clock  # as above
-        started = clock()
-        waiter = ThreadWaiter(self._lane, found, started)
+        waiter.queued_at = started = clock()
         try:
-            deadline = self._deadline(timeout, started)
-            # The plain case first: one wait in the queue for a connection that needs no look.
-            if found is None and _steps.ask(self, waiter, deadline):
+            if found is not None:
+                waiter.find(found)
+                waiter.deadline = self._deadline(timeout, started)
+            # The plain case: one wait in the queue for a connection that needs no look.
+            elif _steps.ask(self, waiter, timeout):
                 waiter.wait_first()
         except BaseException:
             _steps.leave(self, waiter)
             raise
         slot = waiter.slot
-        return (
-            slot
-            if slot is not None and waiter.fresh
-            else run(_steps.acquire(self, waiter, started, deadline))
-        )
+        return slot if slot is not None and waiter.fresh else run(_steps.acquire(self, waiter, started))
 
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
 
@@ -262,7 +261,8 @@ class Pool(PoolBase[C]):
 
         Waits for the leases; what has not come back after `timeout` is cut off. Harmless when done before.
         """
-        ender = ThreadWaiter(self._lane, None, 0.0)
+        ender: ThreadWaiter = ThreadWaiter()
+        ender.lane = self._lane
         run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
 
     def __enter__(self) -> Pool[C]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from _thread import TIMEOUT_MAX, allocate_lock, get_ident
+from _thread import TIMEOUT_MAX, LockType, allocate_lock, get_ident
 from asyncio import _get_running_loop  # None instead of an error
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from itertools import takewhile
 from sys import get_asyncgen_hooks
 from typing import Any
 
-from ._core import Lane, Slot, Waiter
+from ._core import Lane, Waiter
 
 NEWS, NO_NEWS = True, False
 
@@ -38,8 +38,8 @@ class Turnstile:
     woken and those who work are busy with nothing else. See docs/decisions/0019-two-threads-at-a-time.md.
 
     It takes no lock, since a finalizer may come here at any time. Now and then one more goes on than should,
-    which does no harm. But somebody always does while somebody is in line: whoever stops waiting lets the
-    next one in.
+    or one less until somebody stops waiting by himself. But somebody always does while somebody is in line:
+    whoever stops waiting lets the next one in.
     """
 
     __slots__ = ("_line", "_places")
@@ -50,63 +50,52 @@ class Turnstile:
         # Of those who may be on their way and are not. One more than there are is none.
         self._places: deque[None] = deque([None] * most, maxlen=most)
 
+    # Who comes joins the line and then looks for a place; who gives one back looks at the line then.
+
     def admit(self, waiter: ThreadWaiter) -> None:
         """Let a waiter go on when it is his turn."""
         self._line.append(waiter)
-        self._let_in()
+        if self._places:
+            self._let_in()
 
     def advance(self) -> None:
         """Let in the next one, since somebody runs."""
         self._places.append(None)
-        self._let_in()
+        if self._line:
+            self._let_in()
 
     def _let_in(self) -> None:
-        # Who comes joins the line and then looks for a place; who gives one back looks at the line then.
         line, places = self._line, self._places
-        while line:
+        while line and places:
             try:
                 places.pop()
-            except IndexError:  # whoever has one looks at the line when he gives it back
+            except IndexError:  # whoever has it looks at the line when he gives it back
                 return
             try:
-                waiter = line.popleft()
+                gate = line.popleft().gate
             except IndexError:  # another thread was faster
-                places.append(None)
-                continue
-            ends_it = waiter.ended.acquire
-            if ends_it(False):  # noqa: FBT003 - a lock's way to say: do not block
-                waiter.open()
-            else:
-                places.append(None)
-
-
-NOT_WAITING = allocate_lock()
-NOT_WAITING.acquire()
+                gate = None
+            try:  # suppress() would cost more than all the rest of a hand-off
+                if gate is not None:
+                    gate.release()
+                    continue
+            except RuntimeError:  # it is open already
+                pass
+            places.append(None)
 
 
 class ThreadWaiter(Waiter):
     """Waits on a raw lock of its own, so that exactly the right thread wakes."""
 
-    ended = NOT_WAITING  # of each wait, taken by whoever ends it: the one who lets him in, or he himself
+    # Whoever makes one sets its lane: a constructor in Python would be felt in each hand-off.
+    __init__ = object.__init__
+    gate: LockType | None = None  # of the wait under way: closed until somebody lets him in
     _news = False  # since his last wait
-
-    def __init__(self, lane: Lane, found: Slot | None, now: float) -> None:
-        """Close the gate."""
-        self.lane, self.slot, self.queued_at, self.future = lane, found, now, None
-        self._gate = allocate_lock()
-        self._gate.acquire()
 
     def wake(self) -> None:
         """Let the thread go on, when the one that was woken before it does."""
         self._news = True
         self.lane.face.admit(self)
-
-    def open(self) -> None:
-        """Open the gate: at once if he waits at it, in a moment if he is about to."""
-        try:  # suppress() would cost more than all the rest of a hand-off
-            self._gate.release()
-        except RuntimeError:  # it is open already
-            pass
 
     def wait_first(self) -> bool:
         """Block until woken, for `FIRST_WAIT` or as long as patience lasts; false if there was no news."""
@@ -118,12 +107,15 @@ class ThreadWaiter(Waiter):
         return self._wait(min(self.patience, TIMEOUT_MAX))
 
     def _wait(self, seconds: float) -> bool:
-        self.ended = ended = allocate_lock()
+        gate = allocate_lock()
+        acquire = gate.acquire
+        acquire()
+        self.gate = gate
         try:
             # Asked after he can be let in: who brought news before passed him over.
-            return self._news or self._gate.acquire(timeout=seconds)
+            return self._news or acquire(True, seconds)  # noqa: FBT003 - by keyword it takes longer
         finally:
-            ended.acquire(False)  # noqa: FBT003 - as above
+            self.gate = None  # before he lets in the next: whoever opened it had a place for him
             self._news = False  # and then the caller looks what it was
             self.lane.face.advance()
 

@@ -20,7 +20,10 @@ class Caller(Waiter):
     def __init__(
         self, lane: Lane, name: str, stack: frozenset[Hashable], found: Slot | None, now: float
     ) -> None:
-        super().__init__(lane, found, now)
+        super().__init__(lane)
+        self.queued_at = now
+        if found is not None:
+            self.find(found)
         self.stack = stack
         self.name = name
         self.willing = True

@@ -50,7 +50,6 @@ class HandsOverWithoutLeavingTheQueue(Core):
     def _grant(self, waiter: Waiter, slot: Slot, now: float) -> None:
         super()._grant(waiter, slot, now)
         waiter.lane.waiters.join(waiter)
-        self.queued += 1
 
 
 class FreesThePlaceTooEarly(Core):

@@ -57,7 +57,7 @@ class Queue:
 
     def join(self, patience: float = NEVER) -> tuple[TaskWaiter, asyncio.Future[bool]]:
         """Wait for the first time."""
-        waiter = TaskWaiter(self.lane, None, 0.0)
+        waiter = TaskWaiter(self.lane)
         self.change(self.core.request, waiter, 0.0)
         waiter.patience = patience
         return waiter, waiter.wait_first()

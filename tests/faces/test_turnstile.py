@@ -21,11 +21,16 @@ class Gate:
 
     def __init__(self) -> None:
         self.waits = threading.Event()
+        self.closed = False
         self.opened = 0
         self._open = threading.Semaphore(0)
         self.gives_up = False
 
-    def acquire(self, *, timeout: float) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not self.closed:
+            self.closed = True
+            return True
+        assert blocking
         assert timeout > 0
         self.waits.set()
         self._open.acquire()
@@ -43,18 +48,25 @@ class Gate:
         self._open.release()
 
 
+def waiter_of(lane: Lane) -> ThreadWaiter:
+    """Make one that is ready to wait for long."""
+    waiter: ThreadWaiter = ThreadWaiter()
+    waiter.lane, waiter.patience = lane, LONG
+    return waiter
+
+
 class Waiting:
     """A waiter whose gate tells, and the thread that waits with it; it runs on when told."""
 
     def __init__(self, lane: Lane, waiter: ThreadWaiter | None = None) -> None:
-        self.waiter = waiter or ThreadWaiter(lane, None, 0.0)
-        self.waiter.patience = LONG
+        self.waiter = waiter or waiter_of(lane)
         self.gate = Gate()
-        self.waiter._gate = self.gate  # type: ignore[assignment] # a test's gate
         self.news: bool | None = None
         self.thread = threading.Thread(target=self._wait, daemon=True)
-        self.thread.start()
-        self.gate.waits.wait()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cenote._waiters.allocate_lock", lambda: self.gate)
+            self.thread.start()
+            self.gate.waits.wait()
 
     def _wait(self) -> None:
         self.news = self.waiter.wait()
@@ -70,9 +82,11 @@ class Held(Gate):
         super().__init__()
         self.runs = threading.Event()
 
-    def acquire(self, *, timeout: float) -> bool:
-        news = super().acquire(timeout=timeout)
-        self.runs.wait()
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        waits = self.closed
+        news = super().acquire(blocking, timeout)
+        if waits:
+            self.runs.wait()
         return news
 
 
@@ -152,8 +166,7 @@ def test_who_left_while_he_was_let_in_lets_in_the_next(lane: Lane, monkeypatch: 
 
 
 def test_news_that_came_before_the_wait_is_found_by_it(lane: Lane) -> None:
-    early = ThreadWaiter(lane, None, 0.0)
-    early.patience = LONG
+    early = waiter_of(lane)
     early.wake()
     assert early.wait()
     late = Waiting(lane)
@@ -163,7 +176,7 @@ def test_news_that_came_before_the_wait_is_found_by_it(lane: Lane) -> None:
 
 
 def test_who_is_woken_and_never_waits_stands_in_nobodys_way(lane: Lane) -> None:
-    ThreadWaiter(lane, None, 0.0).wake()
+    waiter_of(lane).wake()
     other = Waiting(lane)
     other.waiter.wake()
     other.end()
@@ -190,12 +203,20 @@ def test_the_same_news_does_not_end_two_waits(lane: Lane) -> None:
     assert again.news
 
 
-def test_a_gate_that_is_open_already_is_no_error(lane: Lane) -> None:
-    waiter = ThreadWaiter(lane, None, 0.0)
-    waiter.open()
-    waiter.open()
-    waiter.patience = LONG
-    assert waiter.wait()
+def test_news_that_comes_twice_lets_in_one_alone_and_keeps_no_place(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane.face = Turnstile(2)
+    with slow(monkeypatch):
+        twice, others = Waiting(lane), [Waiting(lane) for _ in range(2)]
+    twice.waiter.wake()
+    twice.waiter.wake()
+    assert twice.gate.opened == 2, "the second time it is open already"
+    for one in others:
+        one.waiter.wake()
+    assert [one.gate.opened for one in others] == [1, 0]
+    for one in (twice, *others):
+        let_run(one)
 
 
 class Raced(deque[Any]):
@@ -216,7 +237,7 @@ class Raced(deque[Any]):
 def test_who_comes_as_the_line_is_found_empty_goes_on(lane: Lane) -> None:
     late = Waiting(lane)
     turnstile: Any = lane.face
-    turnstile._line = Raced([ThreadWaiter(lane, None, 0.0)], late.waiter.wake)  # finds that no place is free
+    turnstile._line = Raced([waiter_of(lane)], late.waiter.wake)  # finds that no place is free
     turnstile.advance()
     late.end()
     assert late.news
@@ -254,9 +275,12 @@ def test_those_who_stop_waiting_by_themselves_add_no_places(
 
 def test_an_interrupt_during_the_wait_lets_in_the_next(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupts(Held):
-        def acquire(self, *, timeout: float) -> bool:
-            super().acquire(timeout=timeout)
-            raise KeyboardInterrupt
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            waits = self.closed
+            super().acquire(blocking, timeout)
+            if waits:
+                raise KeyboardInterrupt
+            return True
 
     stopped: list[BaseException] = []
     monkeypatch.setattr(threading, "excepthook", lambda hooked: stopped.append(hooked.exc_value))

@@ -336,9 +336,11 @@ def test_an_interrupt_of_a_waiting_thread_leaks_nothing() -> None:
 def test_an_interrupt_thrown_into_the_steps_leaks_nothing(granted: bool) -> None:
     pool = Pool(ScriptedConnector(), max_open=1)
     lease = pool.acquire()
-    waiter = ThreadWaiter(pool._lane, None, pool._clock())
-    assert _steps.ask(pool, waiter, pool._clock() + 60)
-    steps = _steps.acquire(pool, waiter, pool._clock(), pool._clock() + 60)
+    waiter: ThreadWaiter = ThreadWaiter()
+    waiter.lane = pool._lane
+    waiter.queued_at = started = pool._clock()
+    assert _steps.ask(pool, waiter, 60)
+    steps = _steps.acquire(pool, waiter, started)
     next(steps)
     if granted:
         lease.release()

@@ -90,7 +90,6 @@ class Core(Upkeep):
             waiter.ticket = budget.tickets = budget.tickets + 1
             waiter.surplus = True
             self.wait_count += 1
-            self.queued += 1
             # `Queue.join` once more, for the reason in `pass_on`.
             waiter.queued = True
             lane.waiters.line.append(waiter)
@@ -189,7 +188,6 @@ class Core(Upkeep):
             waiter.ticket = self.budget.tickets = self.budget.tickets + 1
             waiter.surplus = self.queued >= self._free()
             self.wait_count += waiter.surplus
-        self.queued += 1
         if ahead:
             waiter.lane.waiters.join_ahead(waiter)
         else:
@@ -234,11 +232,14 @@ class Core(Upkeep):
         if not self.saturated or self.dropped or now >= slot.expires_at:
             return None
         waiters = slot.lane.waiters
-        while waiters.line:
-            heir = waiters.pop()
-            # `_count_wait`, `accepts` and `_count_use` once more: with a crowd every turn comes through here,
-            # and calls are a tenth of it, see decision 0018.
-            self.queued -= 1
+        line = waiters.line
+        while line:
+            # `Queue.pop`, `_count_wait`, `accepts` and `_count_use` once more: with a crowd every turn comes
+            # through here, and calls are a tenth of it, see decision 0018.
+            heir = line.popleft()
+            heir.queued = False
+            if waiters.left:
+                waiters.tidy()
             if heir.surplus:
                 waits = self.wait_time
                 note = waits.note
@@ -254,12 +255,12 @@ class Core(Upkeep):
                     note = self.hold_time.note
                     note(held)
                 slot.uses += 1
-                slot.brief = held < LOOK_AGAIN
+                slot.brief = brief = held < LOOK_AGAIN
                 slot.since = now
                 slot.rested = 0.0
                 heir.slot = slot
-                heir.fresh = slot.brief and slot.generation == self.generation
-                if not self.queued:
+                heir.fresh = brief and slot.generation == self.generation
+                if not line:
                     self._note_mood()
                 return heir
         return None
@@ -372,7 +373,6 @@ class Core(Upkeep):
     def forget(self, affinity: Hashable, now: float) -> Todo:
         """Drop all that belongs to a loop that is closed; nothing of it can be used, nor awaited."""
         lane = self.lanes.pop(affinity)
-        self.queued -= len(lane.waiters)
         lane.waiters.clear()
         # Nobody is left to end a goodbye that was under way.
         parting = [slot for slot in self.slots if slot.lane is lane and slot.state is State.CLOSING]

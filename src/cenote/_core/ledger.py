@@ -75,7 +75,6 @@ class Ledger:
         "planned",
         "queue_limit",
         "quiet",
-        "queued",
         "random",
         "rejected",
         "replan",
@@ -123,7 +122,6 @@ class Ledger:
         # Every place is taken, under one lane, and the queue is open: then a caller can only join the end
         # of the queue, and what is returned can only go to its head.
         self.saturated = False
-        self.queued = 0  # waiters of all lanes
         self.ids = 0
         self.closed_for: dict[str, int] = {}
         self.past_uses = 0  # of slots that are gone
@@ -261,6 +259,14 @@ class Ledger:
         count = 0
         for lane in self.lanes.values():
             count += len(lane.idle)
+        return count
+
+    @property
+    def queued(self) -> int:
+        """Waiters of all lanes."""
+        count = 0
+        for lane in self.lanes.values():
+            count += len(lane.waiters)
         return count
 
     def in_use(self) -> int:

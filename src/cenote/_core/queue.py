@@ -20,15 +20,15 @@ class Queue:
     always somebody who waits at its head: it is empty if and only if nobody does.
     """
 
-    __slots__ = ("_left", "line")
+    __slots__ = ("left", "line")
 
     def __init__(self) -> None:
         """Begin with nobody."""
         self.line: deque[Waiter] = deque()  # those who left included
-        self._left = 0
+        self.left = 0  # how many of them
 
     def __len__(self) -> int:
-        return len(self.line) - self._left
+        return len(self.line) - self.left
 
     def __iter__(self) -> Iterator[Waiter]:
         return (waiter for waiter in self.line if waiter.queued)
@@ -55,26 +55,27 @@ class Queue:
         """Take out the one whose turn it is; there is somebody."""
         waiter = self.line.popleft()
         waiter.queued = False
-        if self._left:
-            self._tidy()
+        if self.left:
+            self.tidy()
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Take out one who is in the queue, wherever he stands."""
         waiter.queued = False
-        self._left += 1
-        self._tidy()
+        self.left += 1
+        self.tidy()
 
     def clear(self) -> None:
         """Take out all."""
         while self.line:
             self.pop()
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
+        """Restore the rules about the line after a change of it."""
         line = self.line
         while line and not line[0].queued:
             line.popleft()
-            self._left -= 1
-        if 2 * self._left > len(line):
+            self.left -= 1
+        if 2 * self.left > len(line):
             self.line = deque(self)
-            self._left = 0
+            self.left = 0

@@ -110,7 +110,6 @@ class Settling(Ledger):
         self._count_wait(waiter, now)
 
     def _count_wait(self, waiter: Waiter, now: float) -> None:
-        self.queued -= 1
         if waiter.surplus:
             waited = now - waiter.queued_at
             # `now` may have been read before the lock was had, and the caller have asked in between.

@@ -96,6 +96,7 @@ class Waiter:
     """A caller in the queue. The waits and `wake` are a face's own; the rest is the core's."""
 
     # Defaults of the class, so that making one, which every wait does, sets only what differs.
+    lane: Lane
     slot: Slot | None = None
     refusal: Refusal | None = None
     cause: BaseException | None = None  # of a refusal for a connect error
@@ -105,16 +106,19 @@ class Waiter:
     deaths = 0  # dead connections it was given from the pool
     fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
     stack: frozenset[Hashable] = frozenset()  # what `Slot.owner` is of the connections its caller holds
+    queued_at = 0.0  # when its caller began to ask
+    deadline = NEVER  # of all its waits together
     patience = NEVER  # seconds that the next wait may take
     future: Any = None  # what its caller awaits, if that can be cancelled before the caller runs to say so
 
-    def __init__(self, lane: Lane, found: Slot | None = None, now: float = 0.0) -> None:
-        """Prepare to ask. A slot `found` was taken, but there is something to look into."""
-        self.lane: Lane = lane
-        self.slot = found
-        self.queued_at: float = now
-        if found is not None:
-            found.rested = 0.0  # of an earlier grant; `take` gives none that has rested for long
+    def __init__(self, lane: Lane) -> None:
+        """Prepare to ask."""
+        self.lane = lane
+
+    def find(self, slot: Slot) -> None:
+        """Be given a slot that was taken, but there is something to look into."""
+        slot.rested = 0.0  # of an earlier grant; `take` gives none that has rested for long
+        self.slot = slot
 
     def accepts(self) -> bool:
         """Whether it would still take a connection; asked under the lock, at the hand-off."""
