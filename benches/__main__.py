@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 
-from benches import report
+from benches import cores, report
 from benches.cases import CASES
 from benches.database import Database
 from benches.measure import Measured
@@ -20,6 +20,8 @@ from benches.settings import Case, Settings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 1 if a case crashed or, with ``--strict``, if a bar was missed."""
     choices = parser().parse_args(arguments)
+    if not choices.shared_cores:
+        cores.keep_apart()
     picked = [case for case in CASES if not choices.only or case.key in choices.only]
     with closing(Database(choices.postgres)) as database:
         settings = Settings(database, rounds=choices.rounds, quick=choices.quick)
@@ -69,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="few and short rounds: does it run at all?")
     add("--json", type=new_file, metavar="FILE", help="write every figure of every round")
     add("--markdown", action="store_true", help="print the table as Markdown")
+    add("--shared-cores", action="store_true", help="leave it to the scheduler where client and servers run")
     add("--strict", action="store_true", help="fail when a bar is missed")
     add(
         "--postgres",

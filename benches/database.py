@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from benches import cores
+
 TABLE = "create table bench (id bigint generated always as identity primary key, worker int, note text)"
 
 
@@ -36,7 +38,8 @@ class Database:
         if self._mariadb is None:
             from tests.servers.mariadb import MariaDBServer
 
-            self._mariadb = self._stack.enter_context(MariaDBServer()).url("mysql")
+            with cores.of_the_servers():
+                self._mariadb = self._stack.enter_context(MariaDBServer()).url("mysql")
         return self._mariadb
 
     def empty_table(self) -> None:
@@ -54,4 +57,5 @@ class Database:
         # Imported here: a bench without a live case needs no server on the machine.
         from tests.servers.postgres import PostgresServer
 
-        return self._stack.enter_context(PostgresServer()).dsn
+        with cores.of_the_servers():
+            return self._stack.enter_context(PostgresServer()).dsn

@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
+from benches import cores
+
 HOST = "127.0.0.1"
 PORTS = 4
 BACKLOG = 1024
@@ -44,9 +46,10 @@ def start_tls(stack: ExitStack) -> tuple[list[int], Path]:
 
 
 def _start(stack: ExitStack, *files: Path) -> list[int]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benches.echo", *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    with cores.of_the_servers():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benches.echo", *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
     stack.callback(process.wait)
     stack.callback(process.stdin.close)
     with process.stdout:

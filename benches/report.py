@@ -11,6 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from benches import cores
 from benches.measure import Measured, Row
 
 PACKAGES = ("cenote", "psycopg", "psycopg-pool", "asyncpg", "SQLAlchemy", "DBUtils", "uvloop")
@@ -28,6 +29,7 @@ def environment() -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "placement": cores.described(),
         "packages": {package: version(package) for package in PACKAGES},
     }
 
@@ -36,7 +38,7 @@ def heading() -> str:
     """Tell the environment in a line."""
     facts = environment()
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
-    return f"{facts['python']}, {facts['system']}, {facts['cores']} cores; {packages}"
+    return f"{facts['python']}, {facts['system']}, {facts['cores']} cores, {facts['placement']}; {packages}"
 
 
 def table(rows: Sequence[Row]) -> str:

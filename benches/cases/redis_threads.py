@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 import cenote.redis
+from benches import cores
 from benches.load import run_threads
 from benches.measure import Compare, Figures, Metric, PerTurn
 from benches.settings import Case, Settings, Sides
@@ -28,7 +29,8 @@ def start_redis(stack: ExitStack) -> str:
     """Start a private server, and return its URL."""
     from tests.servers.redis import RedisServer
 
-    return stack.enter_context(RedisServer()).url()
+    with cores.of_the_servers():
+        return stack.enter_context(RedisServer()).url()
 
 
 def pools(stack: ExitStack) -> dict[str, Any]:

@@ -93,6 +93,8 @@ CASE = Case(
                 Compare("a bare queue", "10 tasks by hand"),
                 Compare("a bare queue", "asyncpg pool, no reset"),
                 Compare("a bare queue", "asyncpg pool"),
+                Compare("10 tasks by hand", "asyncpg pool, no reset"),
+                Compare("10 tasks by hand", "asyncpg pool"),
             ],
         )
     ],

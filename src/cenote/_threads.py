@@ -14,7 +14,7 @@ from . import _crew, _steps, _upkeep
 from ._core import Budget, Lane, Slot
 from ._pool import C, LeaseBase, PoolBase, TransactionBase
 from ._sockets import Farewell
-from ._waiters import ThreadWaiter, Turnstile
+from ._waiters import FIRST_WAIT, ThreadWaiter, entrance
 from .connector import Connector
 from .durations import Duration, seconds
 from .errors import ConfigError
@@ -230,7 +230,7 @@ class Pool(PoolBase[C]):
                 waiter.deadline = self._deadline(timeout, started)
             # The plain case: one wait in the queue for a connection that needs no look.
             elif _steps.ask(self, waiter, timeout):
-                waiter.wait_first()
+                waiter.wait(FIRST_WAIT)
         except BaseException:
             _steps.leave(self, waiter)
             raise
@@ -310,4 +310,4 @@ class Pool(PoolBase[C]):
     def _start_anew(self, budget: Budget | None) -> None:
         super()._start_anew(budget)
         self._lane = self._core.lane(None)
-        self._lane.face = Turnstile()
+        self._lane.face = entrance()

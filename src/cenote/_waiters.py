@@ -8,6 +8,7 @@ only that there may be news: the caller looks at `slot` and `refusal`.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from _thread import TIMEOUT_MAX, LockType, allocate_lock, get_ident
 from asyncio import _get_running_loop  # None instead of an error
@@ -84,6 +85,31 @@ class Turnstile:
             places.append(None)
 
 
+class Doorway:
+    """Lets the threads that were woken go on at once: where all have one core, only one runs in any case."""
+
+    __slots__ = ()
+
+    def admit(self, waiter: ThreadWaiter) -> None:
+        """Let a waiter go on."""
+        gate = waiter.gate
+        if gate is not None:
+            try:  # as in the turnstile
+                gate.release()
+            except RuntimeError:
+                pass
+
+    def advance(self) -> None:
+        """Let nobody in, since nobody stands in line."""
+
+
+def entrance() -> Turnstile | Doorway:
+    """Choose how woken threads go on, by the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    cores = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
+    return Turnstile() if cores > 1 else Doorway()
+
+
 class ThreadWaiter(Waiter):
     """Waits on a raw lock of its own, so that exactly the right thread wakes."""
 
@@ -97,16 +123,10 @@ class ThreadWaiter(Waiter):
         self._news = True
         self.lane.face.admit(self)
 
-    def wait_first(self) -> bool:
-        """Block until woken, for `FIRST_WAIT` or as long as patience lasts; false if there was no news."""
+    def wait(self, most: float = TIMEOUT_MAX) -> bool:
+        """Block until woken, or out of patience, or for so many seconds; false if there was no news."""
         patience = self.patience
-        return self._wait(patience if patience < FIRST_WAIT else FIRST_WAIT)  # noqa: FURB136 - as in PoolBase._deadline
-
-    def wait(self) -> bool:
-        """Block until woken or out of patience; false for the latter."""
-        return self._wait(min(self.patience, TIMEOUT_MAX))
-
-    def _wait(self, seconds: float) -> bool:
+        seconds = patience if patience < most else most  # noqa: FURB136 - min() takes longer than all the rest
         gate = allocate_lock()
         acquire = gate.acquire
         acquire()

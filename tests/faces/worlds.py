@@ -256,16 +256,16 @@ _living: set[World] = set()
 _parked: set[Waiter] = set()
 
 
-def _telling(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _telling(wait: Callable[..., Any]) -> Callable[..., Any]:
     """Have a waiter tell the worlds that it begins to wait: nothing else does where there is no listener."""
 
-    def told(waiter: Any) -> Any:
+    def told(waiter: Any, *most: float) -> Any:
         _parked.add(waiter)
         for world in tuple(_living):
             world.tell()
         news: Any = None
         try:
-            news = wait(waiter)
+            news = wait(waiter, *most)
         finally:
             if isinstance(news, asyncio.Future):
                 news.add_done_callback(lambda _: _parked.discard(waiter))
@@ -276,9 +276,8 @@ def _telling(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return told
 
 
-for _kind in (ThreadWaiter, TaskWaiter):
-    for _name in ("wait_first", "wait"):
-        setattr(_kind, _name, _telling(getattr(_kind, _name)))  # a look behind the scenes
+for _kind, _name in ((ThreadWaiter, "wait"), (TaskWaiter, "wait"), (TaskWaiter, "wait_first")):
+    setattr(_kind, _name, _telling(getattr(_kind, _name)))  # a look behind the scenes
 
 
 class ThreadCall(Call):
