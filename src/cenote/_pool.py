@@ -53,7 +53,8 @@ class Hold:
         slot.hold = self
         clock = pool._clock  # calling the attribute itself would look it up as a method first
         now = clock()
-        put = pool._core.put(slot, now)
+        core = pool._core
+        put = core.calm and core.put(slot, now)
         if not put:
             _steps.put_failed(pool, slot, put, now)
 

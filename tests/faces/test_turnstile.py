@@ -1,4 +1,4 @@
-"""How woken threads go on: a few at a time, and somebody always does."""
+"""How woken threads go on: a few at a time, and somebody always does; all at once where there is one core."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from cenote import Pool
 from cenote._core import Lane
-from cenote._waiters import ThreadWaiter, Turnstile
+from cenote._waiters import Doorway, ThreadWaiter, Turnstile, entrance
+from cenote.testing import ScriptedConnector
 
 LONG = 60.0
 
@@ -297,3 +299,61 @@ def test_an_interrupt_during_the_wait_lets_in_the_next(lane: Lane, monkeypatch: 
     other.end()
     assert other.news
     assert [type(error) for error in stopped] == [KeyboardInterrupt]
+
+
+@pytest.fixture
+def open_lane() -> Lane:
+    """A lane whose threads share one core."""
+    lane = Lane(None)
+    lane.face = Doorway()
+    return lane
+
+
+def test_on_one_core_all_who_are_woken_go_on_at_once(
+    open_lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slow(monkeypatch):
+        crowd = [Waiting(open_lane) for _ in range(3)]
+    for one in crowd:
+        one.waiter.wake()
+    assert [one.gate.opened for one in crowd] == [1, 1, 1]
+    for one in crowd:
+        let_run(one)
+
+
+def test_on_one_core_news_that_came_before_the_wait_is_found_by_it(open_lane: Lane) -> None:
+    early = waiter_of(open_lane)
+    early.wake()
+    assert early.wait()
+    again = Waiting(open_lane, early)
+    assert again.gate.opened == 0, "it blocks"
+    again.waiter.wake()
+    again.end()
+    assert again.news
+
+
+def test_on_one_core_news_that_comes_twice_is_no_error(
+    open_lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slow(monkeypatch):
+        twice = Waiting(open_lane)
+    twice.waiter.wake()
+    twice.waiter.wake()
+    let_run(twice)
+
+
+@pytest.mark.parametrize(("cores", "kind"), [({3}, Doorway), ({0, 1}, Turnstile)])
+def test_the_cores_that_a_process_may_use_say_how_its_threads_go_on(
+    cores: set[int], kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: cores)
+    assert isinstance(Pool(ScriptedConnector())._lane.face, kind)
+
+
+@pytest.mark.parametrize(("cores", "kind"), [(1, Doorway), (None, Doorway), (8, Turnstile)])
+def test_where_the_system_has_no_affinity_the_number_of_cores_says_it(
+    cores: int | None, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert isinstance(entrance(), kind)

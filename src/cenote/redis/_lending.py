@@ -36,9 +36,14 @@ _inside = Inside()
 
 def sign(slot: Slot, frame: FrameType, owner: Any) -> None:
     """Note who acquired it, and where in the user's own code."""
-    while _inside[frame.f_code.co_filename] and frame.f_back is not None:
-        frame = frame.f_back
-    slot.owner, slot.code, slot.instruction = owner, frame.f_code, frame.f_lasti
+    code = frame.f_code
+    while _inside[code.co_filename]:
+        outer = frame.f_back
+        if outer is None:
+            break
+        frame = outer
+        code = frame.f_code
+    slot.owner, slot.code, slot.instruction = owner, code, frame.f_lasti
 
 
 def lend(slot: Slot) -> Any:

@@ -9,7 +9,6 @@ from typing import Any, Self
 import redis
 from redis.event import AfterConnectionReleasedEvent
 
-from .._core import Slot
 from .._threads import Lease, Pool
 from ..durations import Duration
 from ..errors import Error
@@ -79,9 +78,13 @@ class ConnectionPool(LendingPool[Pool[Any]], redis.ConnectionPool):  # type: ign
                 which are redis-py's `ConnectionError`, too.
         """
         inner = self._inner or self._opened()
-        slot = inner._core.take(inner._lane, inner._clock())
+        core, clock = inner._core, inner._clock  # a call of the attribute would look it up as a method first
+        slot = core.take(inner._lane, clock()) if core.calm else None
         if slot is None or (slot.watch is not None and slot.watch(0)):
-            slot = self._waited(inner, slot)
+            try:
+                slot = inner._acquire(None, slot)
+            except Error as error:
+                raise translated(error) from error.__cause__
         sign(slot, _getframe(1), inner._actor())
         connection = lend(slot)
         if connection._pool_state:
@@ -173,12 +176,6 @@ class ConnectionPool(LendingPool[Pool[Any]], redis.ConnectionPool):  # type: ign
 
         connector = RedisConnector.lending(weakly(self.make_connection))
         return Pool(connector, listener=self._listener, **self._options)
-
-    def _waited(self, inner: Pool[Any], slot: Slot | None) -> Slot:
-        try:
-            return inner._acquire(None, slot)
-        except Error as error:
-            raise translated(error) from error.__cause__
 
     def _renew(self, connection: Any) -> None:
         """Send the credentials that came while it was idle."""
