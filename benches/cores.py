@@ -16,7 +16,7 @@ _servers: set[int] = set()
 
 
 def keep_apart() -> None:
-    """Bind this thread, and those it starts, to one core, and leave the others, if there are any, to servers."""
+    """Bind this thread, and those it starts, to one core; leave the others, if there are any, to servers."""
     if not hasattr(os, "sched_setaffinity"):  # Linux alone has it
         return
     cores = os.sched_getaffinity(0)

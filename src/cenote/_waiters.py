@@ -85,29 +85,11 @@ class Turnstile:
             places.append(None)
 
 
-class Doorway:
-    """Lets the threads that were woken go on at once: where all have one core, only one runs in any case."""
-
-    __slots__ = ()
-
-    def admit(self, waiter: ThreadWaiter) -> None:
-        """Let a waiter go on."""
-        gate = waiter.gate
-        if gate is not None:
-            try:  # as in the turnstile
-                gate.release()
-            except RuntimeError:
-                pass
-
-    def advance(self) -> None:
-        """Let nobody in, since nobody stands in line."""
-
-
-def entrance() -> Turnstile | Doorway:
-    """Choose how woken threads go on, by the cores that this process may use."""
+def entrance() -> Turnstile | None:
+    """Choose how woken threads go on; where they have one core, only one runs in any case: None, at once."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
     cores = (os.cpu_count() or 1) if affinity is None else len(affinity(0))
-    return Turnstile() if cores > 1 else Doorway()
+    return Turnstile() if cores > 1 else None
 
 
 class ThreadWaiter(Waiter):
@@ -119,9 +101,18 @@ class ThreadWaiter(Waiter):
     _news = False  # since his last wait
 
     def wake(self) -> None:
-        """Let the thread go on, when the one that was woken before it does."""
+        """Let the thread go on: at once, or when the one that was woken before it does."""
         self._news = True
-        self.lane.face.admit(self)
+        turnstile: Turnstile | None = self.lane.face
+        if turnstile is not None:
+            turnstile.admit(self)
+            return
+        gate = self.gate
+        if gate is not None:
+            try:  # as in the turnstile
+                gate.release()
+            except RuntimeError:
+                pass
 
     def wait(self, most: float = TIMEOUT_MAX) -> bool:
         """Block until woken, or out of patience, or for so many seconds; false if there was no news."""
@@ -137,7 +128,9 @@ class ThreadWaiter(Waiter):
         finally:
             self.gate = None  # before he lets in the next: whoever opened it had a place for him
             self._news = False  # and then the caller looks what it was
-            self.lane.face.advance()
+            turnstile: Turnstile | None = self.lane.face
+            if turnstile is not None:
+                turnstile.advance()
 
 
 def sign_of(loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:

@@ -12,7 +12,7 @@ import pytest
 
 from cenote import Pool
 from cenote._core import Lane
-from cenote._waiters import Doorway, ThreadWaiter, Turnstile, entrance
+from cenote._waiters import ThreadWaiter, Turnstile, entrance
 from cenote.testing import ScriptedConnector
 
 LONG = 60.0
@@ -304,9 +304,7 @@ def test_an_interrupt_during_the_wait_lets_in_the_next(lane: Lane, monkeypatch: 
 @pytest.fixture
 def open_lane() -> Lane:
     """A lane whose threads share one core."""
-    lane = Lane(None)
-    lane.face = Doorway()
-    return lane
+    return Lane(None)
 
 
 def test_on_one_core_all_who_are_woken_go_on_at_once(
@@ -342,7 +340,10 @@ def test_on_one_core_news_that_comes_twice_is_no_error(
     let_run(twice)
 
 
-@pytest.mark.parametrize(("cores", "kind"), [({3}, Doorway), ({0, 1}, Turnstile)])
+NONE = type(None)
+
+
+@pytest.mark.parametrize(("cores", "kind"), [({3}, NONE), ({0, 1}, Turnstile)])
 def test_the_cores_that_a_process_may_use_say_how_its_threads_go_on(
     cores: set[int], kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,7 +351,7 @@ def test_the_cores_that_a_process_may_use_say_how_its_threads_go_on(
     assert isinstance(Pool(ScriptedConnector())._lane.face, kind)
 
 
-@pytest.mark.parametrize(("cores", "kind"), [(1, Doorway), (None, Doorway), (8, Turnstile)])
+@pytest.mark.parametrize(("cores", "kind"), [(1, NONE), (None, NONE), (8, Turnstile)])
 def test_where_the_system_has_no_affinity_the_number_of_cores_says_it(
     cores: int | None, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
