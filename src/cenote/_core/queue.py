@@ -25,7 +25,7 @@ class Queue:
     def __init__(self) -> None:
         """Begin with nobody."""
         self.line: deque[Waiter] = deque()  # those who left included
-        self.left = 0  # how many of them
+        self.left: int = 0  # how many of them
 
     def __len__(self) -> int:
         return len(self.line) - self.left

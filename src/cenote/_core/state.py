@@ -106,9 +106,9 @@ class Waiter:
     deaths = 0  # dead connections it was given from the pool
     fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
     stack: frozenset[Hashable] = frozenset()  # what `Slot.owner` is of the connections its caller holds
-    queued_at = 0.0  # when its caller began to ask
-    deadline = NEVER  # of all its waits together
-    patience = NEVER  # seconds that the next wait may take
+    queued_at: float = 0.0  # when its caller began to ask
+    deadline: float = NEVER  # of all its waits together
+    patience: float = NEVER  # seconds that the next wait may take
     future: Any = None  # what its caller awaits, if that can be cancelled before the caller runs to say so
 
     def __init__(self, lane: Lane) -> None:
