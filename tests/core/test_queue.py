@@ -89,6 +89,21 @@ def test_one_that_timed_out_keeps_what_it_was_given_in_the_last_moment() -> None
     assert face.stats().timeout_count == 0
 
 
+def test_nobody_is_served_twice_when_one_was_cancelled_before_many_who_left() -> None:
+    face = full()
+    slot = face.acquire()
+    cancelled, patient, *leavers = [face.ask() for _ in range(4)]
+    for leaver in leavers:
+        face.run(face.core.abandon, leaver, timed_out=True)
+    cancelled.willing = False  # its turn makes the line anew, without those who left
+    face.release(slot)
+    assert patient.got is slot
+    assert face.queue() == []
+    assert face.core.queued == 0
+    face.release(slot)
+    assert face.idle() == [slot]
+
+
 def test_what_a_cancelled_one_was_given_goes_to_the_next() -> None:
     face = full()
     slot = face.acquire()

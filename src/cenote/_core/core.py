@@ -232,11 +232,10 @@ class Core(Upkeep):
         if not self.saturated or self.dropped or now >= slot.expires_at:
             return None
         waiters = slot.lane.waiters
-        line = waiters.line
-        while line:
+        while waiters.line:  # each time asked of the queue: to tidy may make it anew
             # `Queue.pop`, `_count_wait`, `accepts` and `_count_use` once more: with a crowd every turn comes
             # through here, and calls are a tenth of it, see decision 0018.
-            heir = line.popleft()
+            heir = waiters.line.popleft()
             heir.queued = False
             if waiters.left:
                 waiters.tidy()
@@ -260,7 +259,7 @@ class Core(Upkeep):
                 slot.rested = 0.0
                 heir.slot = slot
                 heir.fresh = brief and slot.generation == self.generation
-                if not line:
+                if not waiters.line:
                     self._note_mood()
                 return heir
         return None
