@@ -270,12 +270,22 @@ class AsyncPool(PoolBase[C]):
         if seconds == Forever:
             return await hook(slot.connection)
         # Cut off rather than cancelled: psycopg would ask a silent server to cancel, and wait five seconds.
-        alarm = asyncio.get_running_loop().call_later(seconds, _steps.terminate, self, slot)
+        is_cut = False
+
+        def cut() -> None:
+            nonlocal is_cut
+            is_cut = True
+            _steps.terminate(self, slot)
+
+        alarm = asyncio.get_running_loop().call_later(seconds, cut)
         try:
             async with asyncio.timeout(seconds + CUT_GRACE):
-                return await hook(slot.connection)
+                result = await hook(slot.connection)
         finally:
             alarm.cancel()
+        if is_cut:
+            raise TimeoutError(_upkeep.CUT_AT_THE_END)
+        return result
 
     async def _farewell(self, farewell: Farewell, seconds: float) -> None:
         sock = farewell.sock

@@ -203,8 +203,15 @@ class Bell(Protocol):
         """Do what is due, quickly: the upkeep of all pools waits meanwhile."""
 
 
+CUT_AT_THE_END = "the answer came as the connection was cut off"
+
+
 class Alarm(AbstractContextManager[None]):
-    """Cuts a connection off if the block is not done in time: any driver's blocking call then returns."""
+    """Cuts a connection off if the block is not done in time: any driver's blocking call then returns.
+
+    Raises:
+        TimeoutError: it was cut off as the block ended well. Whoever asked must not take it for alive.
+    """
 
     __slots__ = ("at", "live", "lock", "sock")
 
@@ -222,8 +229,11 @@ class Alarm(AbstractContextManager[None]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self.lock:
+            is_cut = not self.live
             self.live = False
             self.sock.close()
+        if is_cut and error is None:
+            raise TimeoutError(CUT_AT_THE_END)
 
     def ring(self) -> None:
         """Cut, unless the block is done."""

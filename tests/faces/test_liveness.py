@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -120,6 +121,34 @@ def ring_all_alarms() -> None:
         alarm.ring()
 
 
+def test_one_cut_off_as_its_answer_came_is_not_handed_out(peer: Peer) -> None:
+    class LastMoment(SocketConnector):
+        def ping(self, connection: socket.socket) -> None:
+            connection.settimeout(SAFETY)
+            connection.recv(1)  # ends when it is cut off; the answer was there before
+
+    with Pool(LastMoment(peer), ping_after=0) as pool:
+        used_once(pool)
+        with pytest.raises(PoolTimeout) as raised:
+            pool.acquire(timeout=0.01)
+        assert raised.value.phase == "check"
+        assert pool.stats().idle == 0
+
+
+async def test_one_cut_off_as_its_answer_came_is_not_handed_out_in_asyncio_either(peer: Peer) -> None:
+    class LastMoment(AsyncSocketConnector):
+        async def ping(self, connection: socket.socket) -> None:
+            await asyncio.get_running_loop().sock_recv(connection, 1)  # as above
+
+    async with AsyncPool(LastMoment(peer), ping_after=0) as pool:
+        async with pool.connection():
+            pass
+        with pytest.raises(PoolTimeout) as raised:
+            await pool.acquire(timeout=0.01)
+        assert raised.value.phase == "check"
+        assert pool.stats().idle == 0
+
+
 def test_the_alarm_goes_off_by_itself(peer: Peer) -> None:
     connector = SocketConnector(peer)
     with Pool(connector, ping_after=0, connect_timeout="200ms") as pool:
@@ -212,15 +241,17 @@ def test_an_alarm_cannot_hit_a_socket_that_got_the_number_later(peer: Peer) -> N
     first, second = peer.pair(), peer.pair()
     number = first.fileno()
     entry: Any = _upkeep.alarm(number, 60)
-    with entry:
-        first.close()
-        os.dup2(second.fileno(), number)  # whoever opens something next may get it
-        entry.ring()
-        third = socket.socket(fileno=number)
-        third.sendall(b"alive")
-        assert peer.ends[1].recv(5) == b"alive"
-        third.close()
-        second.close()
+    entry.__enter__()
+    first.close()
+    os.dup2(second.fileno(), number)  # whoever opens something next may get it
+    entry.ring()
+    with pytest.raises(TimeoutError, match="as the connection was cut off"):
+        entry.__exit__(None, None, None)
+    third = socket.socket(fileno=number)
+    third.sendall(b"alive")
+    assert peer.ends[1].recv(5) == b"alive"
+    third.close()
+    second.close()
 
 
 def test_an_alarm_that_was_in_time_stays_silent(peer: Peer) -> None:
