@@ -107,24 +107,15 @@ class AsyncPool(PoolBase[C]):
             SelfDeadlock: this task holds all there is in with blocks of its own.
         """
         frame = _getframe(1)
-        core = self._core
-        if core.calm:
-            lane = self._lane
-            if lane is None or not lane.face.is_here():
-                lane = core.lanes.get(_get_running_loop())
-            if lane is not None:
-                clock = self._clock  # calling the attribute itself would look it up as a method first
-                slot = core.take(lane, clock())
-                if slot is not None and (slot.watch is None or not slot.watch(0)):
-                    slot.owner = id(frame)
-                    slot.code = frame.f_code
-                    slot.instruction = frame.f_lasti
-                    lease: AsyncLease[C] = AsyncLease()
-                    lease._hold = slot.hold
-                    slot.hold = None
-                    return lease
-                if slot is not None:  # there is something to look into: by whoever awaits, nobody may
-                    _steps.put_back(self, slot)
+        slot = self._take() if self._core.calm else None
+        if slot is not None:
+            slot.owner = id(frame)
+            slot.code = frame.f_code
+            slot.instruction = frame.f_lasti
+            lease: AsyncLease[C] = AsyncLease()
+            lease._hold = slot.hold
+            slot.hold = None
+            return lease
         late: AwaitedLease[C] = AwaitedLease()
         late._hold = None
         late._pool = self
@@ -163,6 +154,21 @@ class AsyncPool(PoolBase[C]):
         frame = _getframe(1)
         lease._mark(id(frame), frame.f_code, frame.f_lasti)
         return AsyncTransaction(lease, self._hooks.transaction)
+
+    def _take(self) -> Slot | None:
+        """Take an idle connection into which nothing is to be looked, in calm; None if there is none."""
+        core = self._core
+        lane = self._lane
+        if lane is None or not lane.face.is_here():
+            lane = core.lanes.get(_get_running_loop())
+            if lane is None:
+                return None
+        clock = self._clock  # calling the attribute itself would look it up as a method first
+        slot = core.take(lane, clock())
+        if slot is not None and slot.watch is not None and slot.watch(0):
+            _steps.put_back(self, slot)  # to look may take waiting, which is done where it can be awaited
+            return None
+        return slot
 
     # ── loops ───────────────────────────────────────────────────────────────────────────────────
 

@@ -100,6 +100,19 @@ def lane() -> Lane:
     return lane
 
 
+@pytest.fixture
+def open_lane() -> Lane:
+    """A lane whose threads share one core."""
+    return Lane(None)
+
+
+@pytest.fixture(params=["lane", "open_lane"], ids=["two cores", "one core"])
+def either(request: pytest.FixtureRequest) -> Lane:
+    """Return either of them, for what holds in both cases."""
+    lane: Lane = request.getfixturevalue(request.param)
+    return lane
+
+
 @contextmanager
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the threads of waiters stay where they are, once they are let in."""
@@ -130,9 +143,9 @@ def let_run(one: Waiting) -> None:
     assert one.news
 
 
-def test_one_alone_goes_on_at_once(lane: Lane) -> None:
+def test_one_alone_goes_on_at_once(either: Lane) -> None:
     for _ in range(2):
-        alone = Waiting(lane)
+        alone = Waiting(either)
         alone.waiter.wake()
         alone.end()
         assert alone.news
@@ -167,11 +180,11 @@ def test_who_left_while_he_was_let_in_lets_in_the_next(lane: Lane, monkeypatch: 
     let_run(second)
 
 
-def test_news_that_came_before_the_wait_is_found_by_it(lane: Lane) -> None:
-    early = waiter_of(lane)
+def test_news_that_came_before_the_wait_is_found_by_it(either: Lane) -> None:
+    early = waiter_of(either)
     early.wake()
     assert early.wait()
-    late = Waiting(lane)
+    late = Waiting(either)
     late.waiter.wake()
     late.end()
     assert late.news, "nobody was let in who did not wait"
@@ -185,8 +198,8 @@ def test_who_is_woken_and_never_waits_stands_in_nobodys_way(lane: Lane) -> None:
     assert other.news
 
 
-def test_news_between_two_waits_is_found_by_the_second(lane: Lane) -> None:
-    one = Waiting(lane)
+def test_news_between_two_waits_is_found_by_the_second(either: Lane) -> None:
+    one = Waiting(either)
     one.gate.run_out()
     one.end()
     assert one.news is False
@@ -194,11 +207,11 @@ def test_news_between_two_waits_is_found_by_the_second(lane: Lane) -> None:
     assert one.waiter.wait()
 
 
-def test_the_same_news_does_not_end_two_waits(lane: Lane) -> None:
-    one = Waiting(lane)
+def test_the_same_news_does_not_end_two_waits(either: Lane) -> None:
+    one = Waiting(either)
     one.waiter.wake()
     one.end()
-    again = Waiting(lane, one.waiter)
+    again = Waiting(either, one.waiter)
     assert again.gate.opened == 0, "it blocks"
     again.waiter.wake()
     again.end()
@@ -301,12 +314,6 @@ def test_an_interrupt_during_the_wait_lets_in_the_next(lane: Lane, monkeypatch: 
     assert [type(error) for error in stopped] == [KeyboardInterrupt]
 
 
-@pytest.fixture
-def open_lane() -> Lane:
-    """A lane whose threads share one core."""
-    return Lane(None)
-
-
 def test_on_one_core_all_who_are_woken_go_on_at_once(
     open_lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,17 +324,6 @@ def test_on_one_core_all_who_are_woken_go_on_at_once(
     assert [one.gate.opened for one in crowd] == [1, 1, 1]
     for one in crowd:
         let_run(one)
-
-
-def test_on_one_core_news_that_came_before_the_wait_is_found_by_it(open_lane: Lane) -> None:
-    early = waiter_of(open_lane)
-    early.wake()
-    assert early.wait()
-    again = Waiting(open_lane, early)
-    assert again.gate.opened == 0, "it blocks"
-    again.waiter.wake()
-    again.end()
-    assert again.news
 
 
 def test_on_one_core_news_that_comes_twice_is_no_error(

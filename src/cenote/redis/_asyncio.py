@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
 from sys import _getframe
 from typing import Any, Self
 
 import redis.asyncio
 from redis.event import AsyncAfterConnectionReleasedEvent
 
-from .. import _steps
 from .._asyncio import AsyncLease, AsyncPool
 from ..durations import Duration
 from ..errors import Error
@@ -64,17 +62,7 @@ class AsyncConnectionPool(LendingPool[AsyncPool[Any]], redis.asyncio.ConnectionP
                 which are redis-py's `ConnectionError`, too.
         """
         inner = self._inner or self._opened()
-        core, slot = inner._core, None
-        if core.calm:
-            lane = inner._lane
-            if lane is None or not lane.face.is_here():
-                lane = core.lanes.get(_get_running_loop())
-            if lane is not None:
-                clock = inner._clock  # calling the attribute itself would look it up as a method first
-                slot = core.take(lane, clock())
-            if slot is not None and slot.watch is not None and slot.watch(0):
-                _steps.put_back(inner, slot)  # there is something to look into
-                slot = None
+        slot = inner._take() if inner._core.calm else None
         if slot is None:
             slot = await waited(inner)
         sign(slot, _getframe(1), inner._actor())
