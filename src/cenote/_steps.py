@@ -44,7 +44,8 @@ def ask(pool: PoolBase[Any], waiter: Waiter, timeout: Duration | None) -> bool:
     the surrounding `cenote.timeout`.
     """
     core = pool._core
-    if core.budget.owned():
+    owned = core.owned  # calling the attribute itself would look it up as a method first
+    if owned():
         refuse_amid(pool, "acquire")
     now = waiter.queued_at
     # What `PoolBase._deadline` does with no timeout, once more: see decision 0018.
@@ -205,7 +206,8 @@ def put(pool: PoolBase[Any], slot: Slot) -> Steps[None]:
 def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None, now: float) -> None:  # noqa: FBT001 - passed on
     """Go on where `Core.put`, at `now`, could not finish without the lock."""
     core = pool._core
-    if core.budget.owned():
+    owned = core.owned  # calling the attribute itself would look it up as a method first
+    if owned():
         put_off(pool, partial(put_failed, pool, slot, outcome, now))
         return
     todo: Todo

@@ -197,11 +197,14 @@ class TaskWaiter(Waiter):
     def wake(self) -> None:
         """Let the task run."""
         home: Home = self.lane.face
-        if home.is_here():
-            # `arrive` once more, for the reason in `Core.pass_on`.
+        is_here = home.is_here  # calling the attribute itself would look it up as a method first
+        if is_here():
             future = self.future
-            if future is not None and not future.done():
-                future.set_result(NEWS)
+            if future is not None:
+                try:  # `arrive` once more: to ask before whether it is done takes longer than to find out
+                    future.set_result(NEWS)
+                except asyncio.InvalidStateError:
+                    pass
         else:
             with suppress(RuntimeError):  # the loop is closed and its task with it
                 home.loop.call_soon_threadsafe(self.arrive, NEWS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import frexp, sqrt
@@ -63,21 +62,20 @@ class Histogram:
 
 
 class Recorder:
-    """Counts durations into half-octave ranges. Belongs to whoever holds the pool's lock, but for `note`.
+    """Counts durations into half-octave ranges. Belongs to whoever holds the pool's lock, but for `noted`.
 
     Attributes:
-        note: keep one duration, with or without the lock. Whoever calls it looks whether `noted` are `MANY`.
-        noted: those that are kept and not counted yet.
+        noted: durations that are kept and not counted yet. Anybody may append one, with or without the lock,
+            who looks afterwards whether they are `MANY`. Less than 0 counts as 0.
     """
 
-    __slots__ = ("_counts", "_total", "note", "noted")
+    __slots__ = ("_counts", "_total", "noted")
 
     def __init__(self) -> None:
         """Start empty."""
         self._counts = [0] * _BUCKETS
         self._total = 0.0
         self.noted: deque[float] = deque()
-        self.note: Callable[[float], None] = self.noted.append
 
     @property
     def count(self) -> int:
@@ -93,7 +91,7 @@ class Recorder:
 
     def record(self, seconds: float) -> None:
         """Keep one duration, with the lock."""
-        self.note(seconds)
+        self.noted.append(seconds)
         if len(self.noted) >= MANY:
             self.fold()
 
@@ -103,9 +101,11 @@ class Recorder:
         # Ended by an error, not by a look before: a finalizer may come in between and fold the rest.
         with suppress(IndexError):
             batch.extend(iter(self.noted.popleft, None))
+        batch.sort()  # then those of one range are side by side, and there are few ranges
+        below = bisect_left(batch, 0.0)
+        batch[:below] = [0.0] * below
         total = sum(batch)  # by itself: a finalizer that folds while it is called must not be overwritten
         self._total += total
-        batch.sort()  # then those of one range are side by side, and there are few ranges
         first = 0
         while first < len(batch):
             seconds = batch[first]

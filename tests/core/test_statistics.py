@@ -171,7 +171,7 @@ def test_durations_of_all_lengths_are_counted_each_in_its_range() -> None:
     durations = [0.0, 1e-9, 3e-5, 2.0**-0.5, 0.7072, 0.99, 1.0, 1.4142, 1.4143, 2.0, 3600.0] * 3
     recorder = Recorder()
     for seconds in durations:
-        recorder.note(seconds)
+        recorder.noted.append(seconds)
     recorder.fold()
     counted = recorder.snapshot().buckets
     assert sum(count for _, count in counted) == len(durations)
@@ -205,12 +205,12 @@ def test_a_fold_while_another_one_adds_up_loses_nothing() -> None:
         """While which is added a finalizer runs that looks at the same pool."""
 
         def __radd__(self, other: float) -> float:
-            recorder.note(8.0)
+            recorder.noted.append(8.0)
             recorder.fold()
             return other + float(self)
 
     recorder = Recorder()
-    recorder.note(Visited(2.0))
+    recorder.noted.append(Visited(2.0))
     recorder.fold()
     assert (recorder.count, recorder.total) == (2, 10.0)
 

@@ -64,12 +64,12 @@ class Core(Upkeep):
             return False
         held = now - slot.since
         if held > SHORT_HOLD:
-            holds = self.hold_time
-            note = holds.note  # calling the attribute itself would look it up as a method first
-            note(held)
-            if len(holds.noted) >= MANY:
+            slot.brief = held < LOOK_AGAIN
+            holds = self.hold_time.noted
+            holds.append(held)
+            if len(holds) >= MANY:
                 with self.lock:
-                    holds.fold()
+                    self.hold_time.fold()
         slot.uses += 1
         slot.since = now
         slot.lane.idle[slot] = slot
@@ -240,25 +240,25 @@ class Core(Upkeep):
             if waiters.left:
                 waiters.tidy()
             if heir.surplus:
-                waits = self.wait_time
-                note = waits.note
-                waited = now - heir.queued_at
-                note(waited if waited > 0 else 0.0)
-                if len(waits.noted) >= MANY:
-                    waits.fold()
+                waits = self.wait_time.noted
+                waits.append(now - heir.queued_at)
+                if len(waits) >= MANY:
+                    self.wait_time.fold()
                     self.hold_time.fold()
             future = heir.future
             if future is None or not future.cancelled():
                 held = now - slot.since
                 if held > SHORT_HOLD:
-                    note = self.hold_time.note
-                    note(held)
+                    self.hold_time.noted.append(held)
+                if held < LOOK_AGAIN:
+                    slot.brief = True
+                    heir.fresh = slot.generation == self.generation
+                else:
+                    slot.brief = False
                 slot.uses += 1
-                slot.brief = brief = held < LOOK_AGAIN
                 slot.since = now
                 slot.rested = 0.0
                 heir.slot = slot
-                heir.fresh = brief and slot.generation == self.generation
                 if not waiters.line:
                     self._note_mood()
                 return heir

@@ -70,6 +70,7 @@ class Ledger:
         "min_idle",
         "options",
         "overdue",
+        "owned",
         "past_uses",
         "ping_after",
         "planned",
@@ -93,7 +94,7 @@ class Ledger:
     ) -> None:
         """Start with nothing open."""
         self.budget = budget or Budget()
-        self.lock = self.budget.lock
+        self.lock, self.owned = self.budget.lock, self.budget.owned
         self.home: Callable[[], Any] = type(None)  # the face's own: gives its pool, None if that is gone
         self.random = random
         self.eventful = eventful

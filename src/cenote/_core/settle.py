@@ -111,9 +111,8 @@ class Settling(Ledger):
 
     def _count_wait(self, waiter: Waiter, now: float) -> None:
         if waiter.surplus:
-            waited = now - waiter.queued_at
-            # `now` may have been read before the lock was had, and the caller have asked in between.
-            self.wait_time.record(waited if waited > 0 else 0.0)
+            # Less than 0 if `now` was read before the lock was had, and the caller has asked in between.
+            self.wait_time.record(now - waiter.queued_at)
 
     def _refuse(self, waiter: Waiter, why: Refusal, now: float) -> None:
         waiter.refusal = why

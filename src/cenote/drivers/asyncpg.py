@@ -127,7 +127,7 @@ class AsyncpgConnector:
             return False
         # What the two below find as a rule: each release asks, and as calls they take a third longer.
         notes = getattr(protocol, _NOTES, None)
-        if notes and notes.prepared is None and get_referents(protocol).count(None) == notes.nothings:
+        if notes and notes.prepared is None and get_referents(protocol) == notes.rest:
             return True
         return _is_at_rest(protocol) and not _is_half_asked(protocol)
 
@@ -208,16 +208,16 @@ class _Notes:
     of its own that keeps locks, and behind a proxy the server connection. Nothing in asyncpg tells of it.
 
     Attributes:
-        nothings: how many of its fields hold nothing at rest.
+        rest: what its fields held when it was last seen at rest.
         prepared: how many statements had been executed when one was last prepared; None if it is known
             that one was executed since.
     """
 
-    __slots__ = ("nothings", "prepared")
+    __slots__ = ("prepared", "rest")
 
     def __init__(self, protocol: Any) -> None:
-        """Take notes of a protocol that has just connected: all the fields an operation uses are empty."""
-        self.nothings = get_referents(protocol).count(None)
+        """Take notes of a protocol that has just connected."""
+        self.rest: list[Any] = []
         self.prepared: int | None = None
         prepare = protocol.prepare
 
@@ -242,15 +242,18 @@ def _notes(protocol: Any) -> _Notes | None:
 def _is_at_rest(protocol: Any) -> bool:
     """Whether nothing is under way, nor were last words read: neither of `_UNSETTLED` is in any field.
 
-    If as many fields hold nothing as after the connecting, none of them can be, since all that were in use
-    then stay in use. If not, the types of all are looked at, which takes longer: asyncpg keeps the words of a
-    cancelled statement in some.
+    At rest the fields hold the same as at the last rest, whatever was executed in between. When they do not,
+    the types of all are looked at, which takes longer: asyncpg keeps the words of a cancelled statement.
     """
     held = get_referents(protocol)
     notes = _notes(protocol)
-    return (notes is not None and held.count(None) == notes.nothings) or _UNSETTLED.isdisjoint(
-        map(type, held)
-    )
+    if notes is not None and held == notes.rest:
+        return True
+    if not _UNSETTLED.isdisjoint(map(type, held)):
+        return False
+    if notes is not None:
+        notes.rest = held
+    return True
 
 
 def _is_half_asked(protocol: Any) -> bool:
