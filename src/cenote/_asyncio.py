@@ -107,15 +107,16 @@ class AsyncPool(PoolBase[C]):
             SelfDeadlock: this task holds all there is in with blocks of its own.
         """
         frame = _getframe(1)
-        slot = self._take() if self._core.calm else None
-        if slot is not None:
-            slot.owner = id(frame)
-            slot.code = frame.f_code
-            slot.instruction = frame.f_lasti
-            lease: AsyncLease[C] = AsyncLease()
-            lease._hold = slot.hold
-            slot.hold = None
-            return lease
+        if self._core.calm:
+            slot = self._take()
+            if slot is not None:
+                slot.owner = id(frame)
+                slot.code = frame.f_code
+                slot.instruction = frame.f_lasti
+                lease: AsyncLease[C] = AsyncLease()
+                lease._hold = slot.hold
+                slot.hold = None
+                return lease
         late: AwaitedLease[C] = AwaitedLease()
         late._hold = None
         late._pool = self

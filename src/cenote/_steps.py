@@ -23,6 +23,8 @@ from ._sockets import Sight
 from .errors import ConnectError, Error, Phase, PoolTimeout
 
 if TYPE_CHECKING:
+    from threading import RLock
+
     from ._pool import Hold, PoolBase
     from .durations import Duration
 
@@ -55,8 +57,14 @@ def ask(pool: PoolBase[Any], waiter: Waiter, timeout: Duration | None) -> bool:
         deadline = around
     waiter.deadline = deadline
     waiter.patience = patience = deadline - now
-    with core.lock:
+    lock = core.lock
+    try:  # a with statement, written out: see decision 0018
+        lock.acquire()
         todo = core.request(waiter, now)
+    except BaseException:
+        _let_go(lock)
+        raise
+    lock.release()
     if todo is not QUEUED:
         carry_out(pool, todo)
         if waiter.slot is not None or waiter.refusal is not None:
@@ -211,10 +219,16 @@ def put_failed(pool: PoolBase[Any], slot: Slot, outcome: bool | None, now: float
         put_off(pool, partial(put_failed, pool, slot, outcome, now))
         return
     todo: Todo
-    with core.lock:
+    lock = core.lock
+    try:  # as in `ask`
+        lock.acquire()
         heir = None if outcome is None else core.pass_on(slot, now)
         if heir is None:
             todo = core.settle(now) if outcome is None else core.release(slot, now)
+    except BaseException:
+        _let_go(lock)
+        raise
+    lock.release()
     if heir is not None:
         heir.wake()
     elif todo:
@@ -376,6 +390,12 @@ def _under_lock(
     carry_out(pool, todo)
     if budget.put_off:
         catch_up(pool)
+
+
+def _let_go(lock: RLock) -> None:
+    """Release a lock, unless what was raised came before this thread had it: a signal's handler may raise."""
+    with suppress(RuntimeError):
+        lock.release()
 
 
 def put_off(pool: PoolBase[Any], call: Callable[[], None]) -> None:

@@ -173,9 +173,11 @@ class Pool(PoolBase[C]):
         """
         frame = _getframe(1)
         # `_take` once more, for the same reason as in `LeaseBase._leave`.
-        clock = self._clock  # calling the attribute itself would look it up as a method first
         core = self._core
-        slot = core.take(self._lane, clock()) if core.calm else None
+        slot = None
+        if core.calm:
+            clock = self._clock  # calling the attribute itself would look it up as a method first
+            slot = core.take(self._lane, clock())
         if slot is None or (slot.watch is not None and slot.watch(0)):
             slot = self._acquire(timeout, slot)
         slot.owner = id(frame)

@@ -215,6 +215,20 @@ def test_a_waiter_that_queues_before_the_return_is_served_by_the_one_who_returns
     assert callers[0].woken == 1
 
 
+@pytest.mark.parametrize(("held", "fresh"), [(0.001, True), (60.0, False)], ids=["briefly", "for long"])
+def test_what_was_dialed_for_its_holder_is_looked_at_again_if_he_held_it_for_long(
+    held: float, *, fresh: bool
+) -> None:
+    race = Race(max_open=1)
+    face = race.face
+    slot = face.acquire()
+    face.advance(held)
+    callers: list[Caller] = []
+    race.interrupt(lambda: face.release(slot), 1, lambda: callers.append(face.ask()))
+    assert callers[0].got is slot
+    assert callers[0].fresh is fresh
+
+
 def test_one_put_back_that_grew_too_old_before_its_hand_over_is_replaced() -> None:
     race = Race(max_open=1, max_lifetime=100)
     face = race.face

@@ -182,6 +182,15 @@ def test_durations_of_all_lengths_are_counted_each_in_its_range() -> None:
     ]
 
 
+def test_a_wait_that_ended_by_the_clock_before_it_began_took_no_time() -> None:
+    recorder = Recorder()
+    for seconds in (2.0, -0.5, 1.0):
+        recorder.record(seconds)
+    assert (recorder.count, recorder.total) == (3, 3.0)
+    assert [count for _, count in recorder.snapshot().buckets] == [1, 1, 1]
+    assert recorder.snapshot().buckets[0][0] < 1e-8
+
+
 def test_a_fold_within_a_fold_leaves_the_outer_one_nothing_to_do() -> None:
     class Visited(deque[float]):
         """In the middle of whose emptying a finalizer runs that looks at the same pool."""

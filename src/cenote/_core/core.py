@@ -85,14 +85,15 @@ class Core(Upkeep):
     def request(self, waiter: Waiter, now: float) -> Todo:
         """Give the waiter an idle slot, a refusal, or a place at the end of the queue."""
         lane = waiter.lane
-        if self.saturated and lane.waiters.line and not lane.idle:  # one that `take` put back must be settled
+        line = lane.waiters.line
+        if self.saturated and line and not lane.idle:  # one that `take` put back must be settled
             budget = self.budget
             waiter.ticket = budget.tickets = budget.tickets + 1
             waiter.surplus = True
             self.wait_count += 1
             # `Queue.join` once more, for the reason in `pass_on`.
             waiter.queued = True
-            lane.waiters.line.append(waiter)
+            line.append(waiter)
             return QUEUED
         self._enter(waiter, now, again=False)
         return self.settle(now)
@@ -251,10 +252,7 @@ class Core(Upkeep):
                 if held > SHORT_HOLD:
                     self.hold_time.noted.append(held)
                 if held < LOOK_AGAIN:
-                    slot.brief = True
                     heir.fresh = slot.generation == self.generation
-                else:
-                    slot.brief = False
                 slot.uses += 1
                 slot.since = now
                 slot.rested = 0.0

@@ -68,7 +68,8 @@ class Slot:
         # Idle: since when. In use: since when. Connecting: since when.
         self.since: float = now
         self.answered_at: float = now  # last time a keepalive ping was answered
-        self.brief: bool = True  # dialed just now, or its last hold was too short to look again after it
+        # Dialed just now, or its last hold was too short to look again after it. Says nothing while in use.
+        self.brief: bool = True
         self.rested: float = 0.0  # how long it had been idle when it was last granted
         # Written by the holder alone, and of meaning only while `held`; the owner is the id of the
         # frame that acquired it, or a reference to the thread or task if it is no with block.
