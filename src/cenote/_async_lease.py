@@ -103,9 +103,7 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
             return self.connection
         self._pool = None
         lane = pool._lane
-        if lane is not None:
-            is_here = lane.face.is_here  # calling the attribute itself would look it up as a method first
-        if lane is None or not is_here():
+        if lane is None or not lane.face.is_here():
             lane = pool._here()
         self.lane = lane
         clock = pool._clock

@@ -74,7 +74,7 @@ def ask(pool: PoolBase[Any], waiter: Waiter, timeout: Duration | None) -> bool:
 
 def refuse_amid(pool: PoolBase[Any], what: str) -> None:
     """Refuse a finalizer that runs amid this thread's own transition what cannot be put off."""
-    if pool._core.budget.owned():
+    if pool._core.owned():
         message = f"pool {pool.name!r}: a finalizer that runs in the middle of its work cannot {what}"
         raise Error(message)
 
@@ -335,7 +335,7 @@ def shut_now(pool: PoolBase[Any]) -> None:
 
 def shut(pool: PoolBase[Any], ender: Waiter, seconds: float) -> Steps[None]:
     """Close the pool: idle ones now, leases as they come back, and after `seconds` cut off."""
-    if pool._core.budget.owned():  # by a finalizer, and nothing can change before that transition is over
+    if pool._core.owned():  # by a finalizer, and nothing can change before that transition is over
         shut_now(pool)
         return
     deadline = pool._clock() + seconds

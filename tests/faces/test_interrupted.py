@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import RLock
 from typing import Any
 
@@ -32,21 +33,21 @@ class Struck:
         self._lock.release()
 
 
-def strike(core: Core, *, had: bool) -> None:
-    """Have the next one struck that takes the lock of this core."""
-    lock: Any = Struck(core.lock, had=had)
+def strike(core: Core, call: Callable[[], object], *, had: bool) -> None:
+    """Make a call that is struck where it takes the lock, and see that nobody keeps that."""
+    lock = core.lock
+    struck: Any = Struck(lock, had=had)
+    core.lock = struck
+    with pytest.raises(Interrupted):
+        call()
     core.lock = lock
+    assert not core.owned()
 
 
 @pytest.mark.parametrize("had", [True, False], ids=["had", "waited for"])
 def test_an_acquire_that_is_interrupted_at_the_lock_does_not_keep_it(*, had: bool) -> None:
     with Pool(ScriptedConnector(), max_open=1) as pool:
-        core, lock = pool._core, pool._core.lock
-        strike(core, had=had)
-        with pytest.raises(Interrupted):
-            pool.acquire()
-        core.lock = lock
-        assert not core.owned()
+        strike(pool._core, pool.acquire, had=had)
         with pool.connection():
             assert pool.stats().in_use == 1
 
@@ -54,13 +55,8 @@ def test_an_acquire_that_is_interrupted_at_the_lock_does_not_keep_it(*, had: boo
 @pytest.mark.parametrize("had", [True, False], ids=["had", "waited for"])
 def test_a_release_that_is_interrupted_at_the_lock_does_not_keep_it(*, had: bool) -> None:
     with Pool(ScriptedConnector(), max_open=2, max_idle=0) as pool:
-        core, lock = pool._core, pool._core.lock
         lease = pool.acquire()  # there is no calm while more are open than may be idle
-        strike(core, had=had)
-        with pytest.raises(Interrupted):
-            lease.release()
-        core.lock = lock
-        assert not core.owned()
+        strike(pool._core, lease.release, had=had)
         with pool.connection():
             assert pool.stats().in_use == 2, "its place is lost until the pool is closed"
         pool.close(timeout=0)

@@ -15,7 +15,7 @@ class Settling(Ledger):
 
     def settle(self, now: float) -> Todo:
         """Restore the invariants, and hand out what is to be done for it and for the transition before."""
-        assert self.budget.owned()
+        assert self.owned()
         if self.dropped:
             self._reclaim(now)
         if self.closed:
