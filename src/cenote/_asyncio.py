@@ -210,6 +210,8 @@ class AsyncPool(PoolBase[C]):
                 todo = core.forget(loop, self._clock()) if loop in core.lanes else None
             if todo is not None:
                 _steps.carry_out(self, todo)
+            for job in [job for job in tuple(self._jobs) if job.get_loop() is loop]:
+                self._abandon(job)
             self._timer.leave(loop)  # type: ignore[arg-type] # as above
 
     # ── the whole pool ──────────────────────────────────────────────────────────────────────────
@@ -327,6 +329,14 @@ class AsyncPool(PoolBase[C]):
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
         task.add_done_callback(lambda _: steps.close())
+
+    def _abandon(self, job: asyncio.Task[None]) -> None:
+        """End a job whose loop is closed, as when another loop had it begun in the last turn of this one."""
+        self._jobs.discard(job)
+        # Its place is free already: that it was destroyed while pending, as asyncio would log, harms nobody.
+        job._log_destroy_pending = False  # type: ignore[attr-defined] # typeshed leaves it out
+        with suppress(Exception):  # a driver's, that would have its loop do something
+            job.get_coro().close()
 
     def _wake_upkeep(self) -> None:
         self._timer.wake()

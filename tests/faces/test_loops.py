@@ -153,6 +153,37 @@ def test_a_loop_closed_during_a_goodbye_gives_its_place_back(run: Run) -> None:
     run(pool.close())
 
 
+def test_a_job_begun_in_the_last_turn_of_a_loop_leaves_nothing_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connector = AsyncScriptedConnector("terminate")
+    pool: AsyncPool[FakeConnection] = AsyncPool(connector, max_open=1, timeout=SAFETY)
+    ending = asyncio.new_event_loop()  # uvloop's runs what is ready before it stops
+    ending.run_until_complete(use(pool))
+    with asyncio.Runner() as runner:
+
+        async def ask() -> asyncio.Task[Any]:
+            waiting = asyncio.create_task(use(pool))
+            await asyncio.sleep(0)
+            assert pool.stats().closing == 1  # the other loop is to close its idle connection, to make room
+            return waiting
+
+        async def get(waiting: asyncio.Task[Any]) -> Any:
+            await use(pool)
+            return await waiting
+
+        waiting = runner.run(ask())
+        ending.call_soon(ending.stop)
+        ending.run_forever()
+        ending.close()
+        assert runner.run(get(waiting)).number == 2
+        assert "terminate" in connector.connections[0].log
+        assert not pool._jobs
+        runner.run(pool.close())
+    gc.collect()
+    assert "was destroyed but it is pending" not in caplog.text
+
+
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=NAMES)
 def threads(request: pytest.FixtureRequest) -> Iterator[list[LoopThread]]:
     threads = [LoopThread(request.param) for _ in range(3)]
