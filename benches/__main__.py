@@ -6,7 +6,6 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 
@@ -14,6 +13,7 @@ from benches import cores, report
 from benches.cases import CASES
 from benches.database import Database
 from benches.measure import Measured
+from benches.process import alone
 from benches.settings import Case, Settings
 
 
@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not choices.shared_cores:
         cores.keep_apart()
     picked = [case for case in CASES if not choices.only or case.key in choices.only]
-    with closing(Database(choices.postgres)) as database:
-        settings = Settings(database, rounds=choices.rounds, quick=choices.quick)
-        measured, crashed = measure(picked, settings)
+    measured, crashed = measure(picked, Settings(Database(choices.postgres), choices.rounds, choices.quick))
     rows = [row for key, several in measured.items() for one in several for row in one.rows(key)]
     draw = report.markdown if choices.markdown else report.table
     sys.stdout.write(f"{report.heading()}\n\n{draw(rows)}\n")
@@ -42,7 +40,7 @@ def measure(cases: Sequence[Case], settings: Settings) -> tuple[dict[str, list[M
         began = perf_counter()
         report.say(f"{case.key}: {case.title} …")
         try:
-            measured[case.key] = case.measure(settings)
+            measured[case.key] = alone(case, settings)
         except Exception:  # noqa: BLE001 - shown below, and the exit code tells
             crashed = True
             report.say(f"{case.key} crashed:\n{traceback.format_exc()}")

@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_servers: set[int] = set()
+left_to_servers: set[int] = set()
+"""The cores that the client leaves to them; none if all share them all."""
 
 
 def keep_apart() -> None:
@@ -22,18 +23,23 @@ def keep_apart() -> None:
     cores = os.sched_getaffinity(0)
     if len(cores) > 1:
         client = max(cores)
-        _servers.update(cores - {client})
+        left_to_servers.update(cores - {client})
         os.sched_setaffinity(0, {client})
+
+
+def adopt(servers: set[int]) -> None:
+    """Keep to what was decided in the process that started this one, which was bound then."""
+    left_to_servers.update(servers)
 
 
 @contextmanager
 def of_the_servers() -> Iterator[None]:
     """Start a server inside: its processes inherit where they may run."""
-    if not _servers:
+    if not left_to_servers:
         yield
         return
     own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _servers)
+    os.sched_setaffinity(0, left_to_servers)
     try:
         yield
     finally:
@@ -42,4 +48,6 @@ def of_the_servers() -> Iterator[None]:
 
 def described() -> str:
     """Say where things run."""
-    return "the client on one, the servers on the others" if _servers else "shared by client and servers"
+    return (
+        "the client on one, the servers on the others" if left_to_servers else "shared by client and servers"
+    )
