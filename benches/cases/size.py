@@ -32,14 +32,18 @@ LITTLE_MORE = 2.0
 """Bar for what must not grow with the size: room for caches and a heap; a scan would cost 100 times more."""
 
 
+class Caller(Waiter):
+    """One who waits, and is not told of anything."""
+
+
 def crowded(size: int) -> loops.Loop:
     """Cancel waiters in random order from a queue of `size`; for each another one joins at the end."""
     core = Core(Options(max_open=1))
     with core.lock:
         lane = core.lane(None)
-        holder = Waiter(lane)
+        holder = Caller(lane)
         carry_out(core, core.request(holder, 0.0), 0.0)
-        waiters = [Waiter(lane) for _ in range(size)]
+        waiters = [Caller(lane) for _ in range(size)]
         for waiter in waiters:
             core.request(waiter, 0.0)
     random.Random(size).shuffle(waiters)
@@ -49,7 +53,7 @@ def crowded(size: int) -> loops.Loop:
         with core.lock:
             for victim, _ in zip(victims, range(turns), strict=False):
                 core.abandon(waiters[victim], 1.0, timed_out=False)
-                waiters[victim] = waiter = Waiter(lane)
+                waiters[victim] = waiter = Caller(lane)
                 core.request(waiter, 1.0)
 
     return loop

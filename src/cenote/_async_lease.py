@@ -10,7 +10,7 @@ from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _steps
-from ._core import Slot
+from ._core import NOTHING, Slot
 from ._pool import C, LeaseBase, PoolBase, TransactionBase
 from ._waiters import TaskWaiter
 from .durations import Duration
@@ -88,13 +88,14 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
     collector to look through.
     """
 
+    __slots__ = (*TaskWaiter.FIELDS, "_code", "_instruction", "_owner", "_pool", "_timeout")
     # Whoever makes one sets what was asked, and where: a constructor in Python takes a tenth of a hand-off.
     __init__ = object.__init__
-    _pool: AsyncPool[C] | None = None  # until it is awaited
-    _timeout: Duration | None = None
-    _owner: Hashable = 0
-    _code: CodeType | None = None
-    _instruction = 0
+    _pool: AsyncPool[C] | None  # until it is awaited
+    _timeout: Duration | None
+    _owner: Hashable
+    _code: CodeType | None
+    _instruction: int
 
     async def __aenter__(self) -> C:
         """Acquire, the first time, and hand out the connection itself."""
@@ -106,6 +107,8 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
         if lane is None or not lane.face.is_here():
             lane = pool._here()
         self.lane = lane
+        self.slot = self.refusal = self.future = NOTHING
+        self.queued = False
         clock = pool._clock
         self.queued_at = started = clock()
         try:

@@ -22,7 +22,7 @@ from ._async_lease import run as run  # noqa: PLC0414 - as above
 from ._core import Budget, Lane, Slot
 from ._pool import C, Forever, PoolBase, reference
 from ._sockets import Farewell
-from ._waiters import Home, TaskWaiter
+from ._waiters import Home, TaskEnder
 from .connector import AsyncConnector
 from .durations import Duration, seconds
 from .errors import ConfigError
@@ -243,7 +243,7 @@ class AsyncPool(PoolBase[C]):
         self._sweep()
         lane = Lane(loop)
         lane.face = Home(loop, lane, self._core.lock)
-        ender = TaskWaiter(lane)
+        ender = TaskEnder(lane)
         await run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
         jobs = [job for job in tuple(self._jobs) if job.get_loop() is loop]
         if jobs:

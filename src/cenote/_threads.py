@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from . import _crew, _steps, _upkeep
-from ._core import Budget, Lane, Slot
+from ._core import NOTHING, Budget, Lane, Slot
 from ._pool import C, LeaseBase, PoolBase, TransactionBase
 from ._sockets import Farewell
 from ._waiters import FIRST_WAIT, ThreadWaiter, entrance
@@ -224,6 +224,8 @@ class Pool(PoolBase[C]):
     def _acquire(self, timeout: Duration | None, found: Slot | None) -> Slot:
         waiter: ThreadWaiter = ThreadWaiter()
         waiter.lane = self._lane
+        waiter.slot = waiter.refusal = waiter.future = waiter.gate = NOTHING
+        waiter.queued = waiter._news = False
         clock = self._clock  # as above
         waiter.queued_at = started = clock()
         try:
@@ -263,8 +265,7 @@ class Pool(PoolBase[C]):
 
         Waits for the leases; what has not come back after `timeout` is cut off. Harmless when done before.
         """
-        ender: ThreadWaiter = ThreadWaiter()
-        ender.lane = self._lane
+        ender = ThreadWaiter.of(self._lane)
         run(_steps.shut(self, ender, seconds(timeout, option="timeout")))
 
     def __enter__(self) -> Pool[C]:

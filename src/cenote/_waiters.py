@@ -95,10 +95,20 @@ def entrance() -> Turnstile | None:
 class ThreadWaiter(Waiter):
     """Waits on a raw lock of its own, so that exactly the right thread wakes."""
 
-    # Whoever makes one sets its lane: a constructor in Python would be felt in each hand-off.
+    __slots__ = (*Waiter.FIELDS, "_news", "gate")
+    # A hand-off's is made where it is asked for, by hand: a constructor in Python would be felt there.
     __init__ = object.__init__
-    gate: LockType | None = None  # of the wait under way: closed until somebody lets him in
-    _news = False  # since his last wait
+    gate: LockType | None  # of the wait under way: closed until somebody lets him in
+    _news: bool  # since his last wait
+
+    @classmethod
+    def of(cls, lane: Lane) -> ThreadWaiter:
+        """Make one where it does not matter what that takes."""
+        waiter: ThreadWaiter = cls()
+        Waiter.__init__(waiter, lane)
+        waiter.gate = None
+        waiter._news = False
+        return waiter
 
     def wake(self) -> None:
         """Let the thread go on: at once, or when the one that was woken before it does."""
@@ -192,7 +202,9 @@ class Home:
 class TaskWaiter(Waiter):
     """Waits on a future of its loop; wakes directly from that loop, thread-safely from elsewhere."""
 
-    future: asyncio.Future[bool] | None = None  # of the last wait
+    __slots__ = ()
+
+    future: asyncio.Future[bool] | None  # of the last wait
 
     def wake(self) -> None:
         """Let the task run."""
@@ -233,3 +245,9 @@ class TaskWaiter(Waiter):
             timer = home.loop.call_later(self.patience, self.arrive, NO_NEWS)
             future.add_done_callback(lambda _: timer.cancel())
         return future
+
+
+class TaskEnder(TaskWaiter):
+    """Waits for the end of a pool."""
+
+    __slots__ = Waiter.FIELDS

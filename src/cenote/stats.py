@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from math import frexp, sqrt
 
@@ -19,13 +18,11 @@ _BUCKETS = 128
 _LOWEST = -60
 _FLOOR = 1e-18  # keeps frexp away from zero, whose exponent would be that of 0.5
 
-MANY = 64
+MANY = 256
 """So many durations are kept before they are counted, all at once: that is cheaper than each at its time."""
 
-
-def _upper_end(exponent: int) -> float:
-    """Say where the range of that number ends, in seconds."""
-    return sqrt(2.0**exponent)
+_UPPER_ENDS = [sqrt(2.0**exponent) for exponent in (*range(_BUCKETS + _LOWEST), *range(_LOWEST, 0))]
+"""Where the range of each exponent ends, in seconds; indexed as the counts are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +95,10 @@ class Recorder:
     def fold(self) -> None:
         """Count what was noted."""
         batch: list[float] = []
-        # Ended by an error, not by a look before: a finalizer may come in between and fold the rest.
-        with suppress(IndexError):
+        try:  # ended by an error, not by a look before: a finalizer may come in between and fold the rest
             batch.extend(iter(self.noted.popleft, None))
+        except IndexError:
+            pass
         batch.sort()  # then those of one range are side by side, and there are few ranges
         below = bisect_left(batch, 0.0)
         batch[:below] = [0.0] * below
@@ -110,14 +108,14 @@ class Recorder:
         while first < len(batch):
             seconds = batch[first]
             exponent = frexp(seconds * seconds + _FLOOR)[1]
-            after = bisect_left(batch, _upper_end(exponent), first + 1)
+            after = bisect_left(batch, _UPPER_ENDS[exponent], first + 1)
             self._counts[exponent] += after - first
             first = after
 
     def snapshot(self, short: int = 0, short_bound: float = 0.0) -> Histogram:
         """Give the histogram, with `short` more durations known only to be at most `short_bound`."""
         buckets = [
-            (_upper_end(exponent), count)
+            (_UPPER_ENDS[exponent], count)
             for exponent in range(_LOWEST, _BUCKETS + _LOWEST)
             if (count := self._counts[exponent])
         ]

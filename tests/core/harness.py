@@ -51,6 +51,10 @@ class Caller(Waiter):
         return self.slot
 
 
+class Anyone(Waiter):
+    """A waiter to whom nothing is said."""
+
+
 class RacedShelf(dict[Slot, Slot]):
     """A shelf off which another thread takes each slot in the moment before it would be."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cenote._core import Lane, Slot, Waiter
-from tests.core.harness import Face
+from cenote._core import Lane, Slot
+from tests.core.harness import Anyone, Face
 
 
 def test_the_warmest_connection_is_taken_first() -> None:
@@ -154,7 +154,7 @@ def test_a_popped_slot_that_was_cut_off_cannot_come_back() -> None:
 
 
 def test_a_waiter_by_itself_neither_refuses_nor_waits() -> None:
-    waiter = Waiter(Lane(None))
+    waiter = Anyone(Lane(None))
     assert waiter.accepts()
     waiter.wake()
     with pytest.raises(NotImplementedError):

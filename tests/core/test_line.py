@@ -8,11 +8,12 @@ import pytest
 
 from cenote._core import Lane, Waiter
 from cenote._core.queue import Queue
+from tests.core.harness import Anyone
 
 
 def filled(size: int) -> tuple[Queue, list[Waiter]]:
     lane = Lane(None)
-    waiters = [Waiter(lane) for _ in range(size)]
+    waiters: list[Waiter] = [Anyone(lane) for _ in range(size)]
     for ticket, waiter in enumerate(waiters, 1):
         waiter.ticket = ticket
         lane.waiters.join(waiter)
@@ -40,7 +41,7 @@ def test_whatever_happens_to_it_the_queue_is_that_of_a_plain_list(seed: int) -> 
         what = dice.choice(["join", "leave", "leave", "pop", "back"])
         if what == "join":
             ticket += 1
-            waiter = Waiter(Lane(None))
+            waiter: Waiter = Anyone(Lane(None))
             waiter.ticket = ticket
             queue.join(waiter)
             expected.append(waiter)

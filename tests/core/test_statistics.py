@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cenote.stats import Recorder
+from cenote.stats import MANY, Recorder
 from tests.core.harness import Face
 
 
@@ -135,36 +135,41 @@ def test_a_snapshot_can_be_taken_of_an_empty_pool() -> None:
 
 def test_durations_are_kept_for_a_while_and_none_is_lost() -> None:
     recorder = Recorder()
-    for _ in range(100):
+    for _ in range(MANY + 36):
         recorder.record(2.0)
-    assert len(recorder.noted) == 36, "when 64 are due, they are counted"
-    assert (recorder.count, recorder.total) == (100, 200.0)
+    assert len(recorder.noted) == 36, "when so many are due, they are counted"
+    assert (recorder.count, recorder.total) == (MANY + 36, 2 * MANY + 72.0)
     assert not recorder.noted
+
+
+TURNS = 3 * MANY + 8
 
 
 def test_a_busy_pool_counts_its_holds_before_they_are_many() -> None:
     face = Face()
-    for _ in range(200):
+    for _ in range(TURNS):
         slot = face.acquire()
         face.advance(0.25)
         face.release(slot)
-    assert len(face.core.hold_time.noted) == 200 % 64
-    assert face.stats().hold_time.count == 200
+    assert len(face.core.hold_time.noted) == 8
+    assert face.stats().hold_time.count == TURNS
 
 
 def test_a_crowded_pool_counts_its_waits_and_holds_before_they_are_many() -> None:
     face = Face(max_open=1)
     slot = face.acquire()
     face.ask()
-    for _ in range(200):
+    for _ in range(TURNS):
         face.ask()
         face.advance(0.25)
         face.release(slot)
-    assert len(face.core.wait_time.noted) == 200 % 64
-    assert len(face.core.hold_time.noted) < 64
+    assert len(face.core.wait_time.noted) == 8
+    assert len(face.core.hold_time.noted) < MANY
     stats = face.stats()
-    assert (stats.wait_time.count - (stats.acquire_count - 200), stats.hold_time.count) == (200, 200)
-    assert (stats.wait_duration, stats.hold_time.total) == pytest.approx((0.25 + 199 * 0.5, 50.0))
+    assert (stats.wait_time.count - (stats.acquire_count - TURNS), stats.hold_time.count) == (TURNS, TURNS)
+    assert (stats.wait_duration, stats.hold_time.total) == pytest.approx(
+        (0.25 + (TURNS - 1) * 0.5, TURNS / 4)
+    )
 
 
 def test_durations_of_all_lengths_are_counted_each_in_its_range() -> None:

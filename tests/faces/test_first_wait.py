@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from cenote._core import NEVER, Core, Todo
-from cenote._waiters import FIRST_WAIT, NO_NEWS, Home, TaskWaiter, sign_of
+from cenote._waiters import FIRST_WAIT, NO_NEWS, Home, TaskEnder, TaskWaiter, sign_of
 from cenote.options import Options
 
 LOOPS = pytest.mark.parametrize(
@@ -57,7 +57,7 @@ class Queue:
 
     def join(self, patience: float = NEVER) -> tuple[TaskWaiter, asyncio.Future[bool]]:
         """Wait for the first time."""
-        waiter = TaskWaiter(self.lane)
+        waiter = TaskEnder(self.lane)
         self.change(self.core.request, waiter, 0.0)
         waiter.patience = patience
         return waiter, waiter.wait_first()

@@ -52,8 +52,8 @@ class Gate:
 
 def waiter_of(lane: Lane) -> ThreadWaiter:
     """Make one that is ready to wait for long."""
-    waiter: ThreadWaiter = ThreadWaiter()
-    waiter.lane, waiter.patience = lane, LONG
+    waiter: ThreadWaiter = ThreadWaiter.of(lane)
+    waiter.patience = LONG
     return waiter
 
 

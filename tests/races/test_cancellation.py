@@ -336,8 +336,7 @@ def test_an_interrupt_of_a_waiting_thread_leaks_nothing() -> None:
 def test_an_interrupt_thrown_into_the_steps_leaks_nothing(granted: bool) -> None:
     pool = Pool(ScriptedConnector(), max_open=1)
     lease = pool.acquire()
-    waiter: ThreadWaiter = ThreadWaiter()
-    waiter.lane = pool._lane
+    waiter = ThreadWaiter.of(pool._lane)
     waiter.queued_at = started = pool._clock()
     assert _steps.ask(pool, waiter, 60)
     steps = _steps.acquire(pool, waiter, started)

@@ -38,6 +38,19 @@ dials as are wanted and allowed. Capacity that is freed in any way thus always w
 
 from .budget import Budget
 from .core import QUEUED, Core
-from .state import NEVER, Act, Lane, Refusal, Slot, State, Todo, Waiter
+from .state import NEVER, NOTHING, Act, Lane, Refusal, Slot, State, Todo, Waiter
 
-__all__ = ["NEVER", "QUEUED", "Act", "Budget", "Core", "Lane", "Refusal", "Slot", "State", "Todo", "Waiter"]
+__all__ = [
+    "NEVER",
+    "NOTHING",
+    "QUEUED",
+    "Act",
+    "Budget",
+    "Core",
+    "Lane",
+    "Refusal",
+    "Slot",
+    "State",
+    "Todo",
+    "Waiter",
+]

@@ -90,6 +90,7 @@ class Core(Upkeep):
             budget = self.budget
             waiter.ticket = budget.tickets = budget.tickets + 1
             waiter.surplus = True
+            waiter.deaths = 0
             self.wait_count += 1
             # `Queue.join` once more, for the reason in `pass_on`.
             waiter.queued = True
@@ -172,6 +173,8 @@ class Core(Upkeep):
     def _enter(self, waiter: Waiter, now: float, *, again: bool) -> None:
         lane = waiter.lane
         waiter.fresh = False
+        if not again:
+            waiter.begin()
         if self.closed:
             self._refuse(waiter, "closed", now)
         elif (again or not lane.waiters) and (slot := self._pop(lane, now)):
@@ -251,8 +254,7 @@ class Core(Upkeep):
                 held = now - slot.since
                 if held > SHORT_HOLD:
                     self.hold_time.noted.append(held)
-                if held < LOOK_AGAIN:
-                    heir.fresh = slot.generation == self.generation
+                heir.fresh = held < LOOK_AGAIN and slot.generation == self.generation
                 slot.uses += 1
                 slot.since = now
                 slot.rested = 0.0

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 
+NOTHING: Any = None
+"""What is set to be nothing for now. After a plain None a type checker thinks that it stays so."""
+
 
 class State(enum.Enum):
     """What a slot is doing. An OPEN slot on its lane's idle shelf is idle, off it is in use."""
@@ -96,29 +99,63 @@ class Slot:
 class Waiter:
     """A caller in the queue. The waits and `wake` are a face's own; the rest is the core's."""
 
-    # Defaults of the class, so that making one, which every wait does, sets only what differs.
+    # Every wait makes one. Without slots its cost would depend on which fields the first thirty of its kind
+    # were given, and when; in Python 3.12 and 3.13 it was twice as much as with them, as a rule. They are in
+    # the classes that are made: one of these is a lease as well, and Python joins no two bases with slots.
+    if not TYPE_CHECKING:
+        __slots__ = ()
+    FIELDS = (
+        "cause",
+        "deadline",
+        "deaths",
+        "fresh",
+        "future",
+        "lane",
+        "patience",
+        "queued",
+        "queued_at",
+        "refusal",
+        "slot",
+        "stack",
+        "surplus",
+        "ticket",
+    )
+
     lane: Lane
-    slot: Slot | None = None
-    refusal: Refusal | None = None
-    cause: BaseException | None = None  # of a refusal for a connect error
-    ticket = 0
-    queued = False  # is in its lane's queue
-    surplus = False  # queued since every place was in other hands: counts as a wait
-    deaths = 0  # dead connections it was given from the pool
-    fresh = False  # what it was given needs no look: dialed, or in another's hands, a moment ago
-    stack: frozenset[Hashable] = frozenset()  # what `Slot.owner` is of the connections its caller holds
-    queued_at: float = 0.0  # when its caller began to ask
-    deadline: float = NEVER  # of all its waits together
-    patience: float = NEVER  # seconds that the next wait may take
-    future: Any = None  # what its caller awaits, if that can be cancelled before the caller runs to say so
+    slot: Slot | None
+    refusal: Refusal | None
+    cause: BaseException | None  # of a refusal for a connect error
+    ticket: int
+    queued: bool  # is in its lane's queue
+    surplus: bool  # queued since every place was in other hands: counts as a wait
+    deaths: int  # dead connections it was given from the pool
+    fresh: bool  # what it was given needs no look: dialed, or in another's hands, a moment ago
+    stack: frozenset[Hashable]  # what `Slot.owner` is of the connections its caller holds
+    queued_at: float  # when its caller began to ask
+    deadline: float  # of all its waits together
+    patience: float  # seconds that the next wait may take
+    future: Any  # what its caller awaits, if that can be cancelled before the caller runs to say so
 
     def __init__(self, lane: Lane) -> None:
         """Prepare to ask."""
         self.lane = lane
+        self.slot = self.refusal = self.cause = self.future = None
+        self.queued = self.fresh = False
+        self.begin()
+        self.stack = frozenset()
+        self.queued_at = 0.0
+        self.deadline = self.patience = NEVER
+
+    def begin(self) -> None:
+        """Have waited for nothing, and met none that is dead."""
+        self.surplus = False
+        self.ticket = self.deaths = 0
 
     def find(self, slot: Slot) -> None:
         """Be given a slot that was taken, but there is something to look into."""
         slot.rested = 0.0  # of an earlier grant; `take` gives none that has rested for long
+        self.begin()
+        self.fresh = False
         self.slot = slot
 
     def accepts(self) -> bool:

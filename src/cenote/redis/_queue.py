@@ -57,8 +57,10 @@ _timers: WeakKeyDictionary[asyncio.AbstractEventLoop, Timer] = WeakKeyDictionary
 class Caller(AwaitedLease[Any]):
     """A caller in the queue, who waits until there is news or the deadline has passed."""
 
-    until = 0.0
-    _timer: Timer | None = None
+    __slots__ = ("_timer", "until")
+
+    until: float
+    _timer: Timer | None
 
     def wait_first(self) -> asyncio.Future[bool]:
         """Wait for news, or the deadline: the first wait is the only one."""
@@ -98,8 +100,10 @@ class Caller(AwaitedLease[Any]):
 async def waited(inner: AsyncPool[Any]) -> Slot:
     """Acquire what was no hit."""
     caller = Caller()
-    caller._hold = None
+    caller._hold = caller._timeout = caller._timer = caller._code = None
     caller._pool = inner
+    caller._owner = caller._instruction = 0
+    caller.until = 0.0
     try:
         await caller.__aenter__()
     except Error as error:
