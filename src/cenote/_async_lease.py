@@ -5,8 +5,8 @@ Beside them `run`, by which they, their pool and the database handle drive a job
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Hashable
-from types import CodeType, TracebackType
+from collections.abc import Awaitable, Coroutine, Generator, Hashable
+from types import CodeType, TracebackType, coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _steps
@@ -37,12 +37,16 @@ async def run(steps: _steps.Steps[T], first: _steps.Step | None = None) -> T:
         return value
 
 
-class Done:
-    """Awaitable for what is done already: no coroutine is made for it, and no call in Python."""
+@coroutine
+def _nothing() -> Generator[None, None, None]:
+    return
+    yield
 
-    __slots__ = ()
 
-    __await__ = ().__iter__
+# What to await when there is nothing to wait for, as often as one likes: a generator that has come to its end
+# says so at once, in C. A coroutine would have to be made each time, and `__await__` be looked up.
+DONE = _nothing()
+next(DONE, None)
 
 
 class AsyncLease(LeaseBase[C]):
@@ -50,7 +54,7 @@ class AsyncLease(LeaseBase[C]):
 
     __slots__ = ()
 
-    _done = Done()
+    _done = DONE
 
     async def release(self) -> None:
         """Give the connection back, rolled back if a transaction is open. Harmless when done before.
@@ -104,8 +108,12 @@ class AwaitedLease(AsyncLease[C], TaskWaiter):
             return self.connection
         self._pool = None
         lane = pool._lane
-        if lane is None or not lane.face.is_here():
+        if lane is None:
             lane = pool._here()
+        else:
+            is_here = lane.face.is_here  # calling the attribute itself would look it up as a method first
+            if not is_here():
+                lane = pool._here()
         self.lane = lane
         self.slot = self.refusal = self.future = NOTHING
         self.queued = False

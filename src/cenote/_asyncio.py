@@ -16,8 +16,8 @@ from types import CodeType, TracebackType
 from typing import Any, Unpack, overload
 
 from . import _explain, _steps, _upkeep
+from ._async_lease import DONE, AsyncTransaction, AwaitedLease
 from ._async_lease import AsyncLease as AsyncLease  # noqa: PLC0414 - part of this module's face
-from ._async_lease import AsyncTransaction, AwaitedLease
 from ._async_lease import run as run  # noqa: PLC0414 - as above
 from ._core import Budget, Lane, Slot
 from ._pool import C, Forever, PoolBase, reference
@@ -53,6 +53,7 @@ class AsyncPool(PoolBase[C]):
     """
 
     _asynchronous = True
+    _done = DONE
     _lane: Lane | None  # of the only loop that has asked; None if there are others
     _jobs: set[asyncio.Task[None]]
     _timer: _upkeep.LoopTimer

@@ -119,7 +119,7 @@ class LeaseBase(Generic[C]):
                 put = core.calm and core.put(slot, now)
                 if not put:
                     _steps.put_failed(pool, slot, put, now)
-                return self._done
+                return pool._done
         self._hold = None
         slot.hold = hold
         if error is not None and _looks.distrusts(pool, error):
@@ -174,11 +174,13 @@ class PoolBase(Generic[C]):
     """State and plain methods of a pool; the faces add whatever waits."""
 
     _asynchronous: bool
+    _done: Any = None  # as in `LeaseBase`
 
     def __init__(
         self, target: object, listener: Listener | None, clock: Callable[[], float], **options: Any
     ) -> None:
         """Understand the target and the options. Opens nothing."""
+        self._done = self._done  # out of the class, where each release would look for it longer
         self._options, self._connector = _understand(target, options, asynchronous=self._asynchronous)
         self._hooks: Hooks[C] = Hooks.of(self._connector)
         self._met = False

@@ -129,12 +129,11 @@ class ThreadWaiter(Waiter):
         patience = self.patience
         seconds = patience if patience < most else most  # noqa: FURB136 - min() takes longer than all the rest
         gate = allocate_lock()
-        acquire = gate.acquire
-        acquire()
+        gate.acquire()
         self.gate = gate
         try:
             # Asked after he can be let in: who brought news before passed him over.
-            return self._news or acquire(True, seconds)  # noqa: FBT003 - by keyword it takes longer
+            return self._news or gate.acquire(True, seconds)  # noqa: FBT003 - by keyword it takes longer
         finally:
             self.gate = None  # before he lets in the next: whoever opened it had a place for him
             self._news = False  # and then the caller looks what it was
