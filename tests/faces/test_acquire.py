@@ -143,6 +143,23 @@ def test_a_connector_whose_look_raises_is_told_dead(make: Make) -> None:
     assert world.stats.in_use == 0
 
 
+def test_each_who_waits_for_what_dies_in_the_hands_before_him_is_given_another(make: Make) -> None:
+    world = make("is_alive", max_open=1)
+    lease = world.acquire()
+    calls = []
+    for _ in range(3):  # the first ends the calm, and those after him join the queue the short way
+        calls.append(world.begin_acquire())
+        world.settle()
+    for number, call in enumerate(calls, 2):
+        world.clock.advance(1)  # held for so long that it is looked at
+        lease.connection.alive = False
+        world.release(lease)
+        lease = call.result()
+        assert lease.connection.number == number
+    world.release(lease)
+    assert world.stats.dead_on_acquire == 3
+
+
 def test_a_connect_error_names_the_cause_and_chains_it(make: Make) -> None:
     world = make(max_open=1, timeout=None)
     world.connector.connecting.fail(ConnectionRefusedError("nobody listens"), None)
