@@ -1,4 +1,4 @@
-"""The servers that all sides of a case share: private ones, started when the first case asks."""
+"""The servers that all sides of a case share: private ones, started when one asks."""
 
 from __future__ import annotations
 

@@ -103,7 +103,6 @@ async def waited(inner: AsyncPool[Any]) -> Slot:
     caller._hold = caller._timeout = caller._timer = caller._code = None
     caller._pool = inner
     caller._owner = caller._instruction = 0
-    caller.until = 0.0
     try:
         await caller.__aenter__()
     except Error as error:
